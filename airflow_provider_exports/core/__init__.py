@@ -1,0 +1,46 @@
+"""What a vendor author may import; no Airflow, no HTTP library, no clock."""
+
+from airflow_provider_exports.core.auth import Auth, BodyFields, HeaderToken
+from airflow_provider_exports.core.lifecycle import Lifecycle, raise_if_ended
+from airflow_provider_exports.core.model import (
+    Datasource,
+    Export,
+    ExportFile,
+    ExportState,
+    Payload,
+    Problem,
+)
+from airflow_provider_exports.core.polling import PollRule
+from airflow_provider_exports.core.retry import RetryRule
+from airflow_provider_exports.core.vendor import (
+    Capability,
+    ConnectionInfo,
+    Vendor,
+    VendorSettings,
+)
+from airflow_provider_exports.core.wire import Flow, NetworkError, Plan, Request, Response
+
+__all__ = [
+    "Auth",
+    "BodyFields",
+    "Capability",
+    "ConnectionInfo",
+    "Datasource",
+    "Export",
+    "ExportFile",
+    "ExportState",
+    "Flow",
+    "HeaderToken",
+    "Lifecycle",
+    "NetworkError",
+    "Payload",
+    "Plan",
+    "PollRule",
+    "Problem",
+    "Request",
+    "Response",
+    "RetryRule",
+    "Vendor",
+    "VendorSettings",
+    "raise_if_ended",
+]

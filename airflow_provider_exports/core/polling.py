@@ -1,0 +1,56 @@
+"""How often to ask: the pace of one wait, and a budget of requests."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PollRule:
+    """Intervals between two looks at one export, all in seconds.
+
+    The n-th interval is ``min(initial * factor**n, maximum)``, moved by up to ``jitter`` of itself so that
+    exports created together do not ask together.
+    """
+
+    initial: float = 15.0
+    """First interval."""
+    factor: float = 2.0
+    """Growth per look; 1 for a fixed pace."""
+    maximum: float = 300.0
+    """Longest interval."""
+    jitter: float = 0.1
+    """Relative spread, both ways."""
+
+    @classmethod
+    def every(cls, seconds: float) -> PollRule:
+        """Return the fixed pace that a user's ``poll_interval`` asks for."""
+        return cls(initial=seconds, factor=1.0, maximum=seconds)
+
+    def interval(self, looks: int, chance: float) -> float:
+        """Return the pause after ``looks`` earlier looks; ``chance`` is a random number in [0, 1)."""
+        # Past 64 doublings every rule is at its maximum, and factor**looks would overflow.
+        base = min(self.initial * self.factor ** min(looks, 64), self.maximum)
+        return spread(base, chance, self.jitter)
+
+
+def spread(seconds: float, chance: float, jitter: float = 0.1) -> float:
+    """Return ``seconds`` moved by up to ``jitter`` of itself; ``chance`` is a random number in [0, 1)."""
+    return seconds * (1 + jitter * (2 * chance - 1))
+
+
+class RateBudget:
+    """At most ``requests`` in any ``seconds``: a sliding window over the times of earlier requests."""
+
+    def __init__(self, requests: int, seconds: float) -> None:
+        self._seconds = seconds
+        self._times: deque[float] = deque(maxlen=max(1, requests))
+
+    def reserve(self, now: float) -> float:
+        """Book the next request and return the seconds to wait before sending it."""
+        start = now
+        if len(self._times) == self._times.maxlen:
+            start = max(now, self._times[0] + self._seconds)
+        self._times.append(start)
+        return start - now

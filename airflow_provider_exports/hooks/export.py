@@ -1,0 +1,419 @@
+"""The hook behind all vendors: reads the connection, builds the vendor, runs its plans."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import requests
+import requests.auth
+import requests.utils
+from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+from airflow.providers.common.compat.sdk import ObjectStoragePath, mask_secret
+from airflow.providers.http.hooks.http import HttpHook
+
+from airflow_provider_exports.core.lifecycle import Lifecycle, raise_if_ended
+from airflow_provider_exports.core.model import Datasource, Export, ExportState, Payload
+from airflow_provider_exports.core.polling import PollRule
+from airflow_provider_exports.core.registry import vendor_class
+from airflow_provider_exports.core.vendor import Capability, ConnectionInfo, Vendor
+from airflow_provider_exports.core.wire import Plan, Request, origin
+from airflow_provider_exports.exceptions import (
+    DownloadIncomplete,
+    ExportError,
+    ExportRejected,
+    ExportTimedOut,
+    InvalidConnection,
+    LinkExpired,
+    VendorUnavailable,
+)
+from airflow_provider_exports.provider_info import connection_type
+from airflow_provider_exports.transports.blocking import BlockingTransport, unsigned
+from airflow_provider_exports.transports.download import Downloader, Fetched
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
+T = TypeVar("T")
+
+# How often one file is started over, and how often a dead link is replaced, before it is an error.
+_TRANSFERS = 3
+
+
+class ExportHook(HttpHook):
+    """Create, watch and land exports of the vendor that the connection's type names.
+
+    It is an ``HttpHook``: ``hook.run("/some/path", …)`` calls any other path of the vendor's API with the
+    vendor's own authentication. Unlike there, unknown keys of the connection's Extra never become request
+    headers, and redirects are not followed.
+
+    :param conn_id: Airflow connection; its type is the vendor's name. Read on first use, never at parse time.
+    :param vendor_name: vendor that the connection must be of; None takes any.
+    :param method: HTTP method of ``hook.run``.
+
+    All methods raise :class:`~airflow_provider_exports.exceptions.ExportError` subclasses.
+    """
+
+    conn_name_attr = "conn_id"
+    default_conn_name = "exports_default"
+    conn_type = "exports"
+    hook_name = "Exports"
+    vendor_name: ClassVar[str | None] = None
+
+    def __init__(
+        self, conn_id: str = default_conn_name, *, vendor_name: str | None = None, method: str = "POST"
+    ) -> None:
+        super().__init__(method=method, http_conn_id=conn_id)
+        self.conn_id = conn_id
+        self.expected_vendor = vendor_name or self.vendor_name
+
+    # -- exports ---------------------------------------------------------------------------------------
+
+    def create_export(self, payload: Payload, *, conflict_deadline: float | None = None) -> Export:
+        """Check the payload, create the export, and return it as the vendor answered.
+
+        :param payload: in the vendor's field names, without credentials; times as ISO 8601 text, datetime or
+            pendulum.
+        :param conflict_deadline: epoch seconds until which to wait while the vendor is busy with an export
+            that excludes this one; None raises at once.
+        :raises InvalidPayload: with every problem; nothing was sent.
+        :raises ExportConflict: the vendor is busy.
+        :raises UnknownOutcome: it may exist, but nobody knows.
+        """
+        prepared = self.vendor.prepare(payload)
+        return self.run_plan(lambda life: life.submit(prepared, conflict_deadline=conflict_deadline))
+
+    def get_export(self, export_id: str) -> Export:
+        """Return one export, with fresh download links when it is ready.
+
+        :raises ExportNotFound: the vendor does not know it.
+        """
+        return self.run_plan(lambda life: life.check(export_id))
+
+    def get_exports(self, export_ids: list[str]) -> dict[str, Export]:
+        """Return many exports by id, in as few requests as the vendor allows; unknown ids are absent."""
+        return self.run_plan(lambda life: life.check_many(export_ids))
+
+    def list_exports(self) -> list[Export]:
+        """Return the exports the credentials can see, newest first.
+
+        :raises ExportRejected: the vendor's API has no listing.
+        """
+        self._require(Capability.LIST)
+        return self.run_plan(lambda life: life.call(life.vendor.list_exports()))
+
+    def list_datasources(self) -> list[Datasource]:
+        """Return what exports can be made of: rooms, entity types …
+
+        :raises ExportRejected: the vendor's API has no listing.
+        """
+        self._require(Capability.DATASOURCES)
+        return self.run_plan(lambda life: life.call(life.vendor.list_datasources()))
+
+    def wait_for_export(
+        self, export_id: str, *, timeout: float | None = None, poll_interval: float | None = None
+    ) -> Export:
+        """Block until the export is ready and return it.
+
+        :param timeout: seconds; None takes the connection's ``wait_timeout``.
+        :param poll_interval: fixed seconds between looks; None takes the connection's growing pace.
+        :raises ExportFailed, ExportExpired, ExportCancelled: it ended otherwise.
+        :raises ExportTimedOut: it was not ready in time.
+        """
+        deadline = time.time() + (self.vendor.settings.wait_timeout if timeout is None else timeout)
+        poll = None if poll_interval is None else PollRule.every(poll_interval)
+        return self.run_plan(lambda life: life.wait(export_id, deadline=deadline, poll=poll))
+
+    def download_export(self, export_id: str, destination: str) -> dict[str, Any]:
+        """Land all files of a ready export below ``destination`` and return the *export result*.
+
+        The files appear under their names only after every one of them has arrived whole.
+
+        :param destination: any URI of an Airflow object storage path, such as ``s3://conn@bucket/prefix`` or
+            ``file:///data``.
+        :return: see :meth:`Export.result`.
+        :raises ExportFailed, ExportExpired, ExportCancelled: it is not ready and never will be.
+        :raises ExportTimedOut: it is not ready yet.
+        :raises DownloadError: the files could not be landed; nothing is left behind.
+        """
+        return self.land_export(self.ready_export(export_id), destination)
+
+    def land_export(self, export: Export, destination: str) -> dict[str, Any]:
+        """Land an export that has just been read; see :meth:`download_export`."""
+        export_id = export.export_id
+        target = ObjectStoragePath(destination)
+        try:
+            with contextlib.ExitStack() as cleanup:
+                staging = self._staging(target, export_id, cleanup)
+                fetched = self._fetch_all(export, staging)
+                landed = [self._publish(part, target / name) for name, part in fetched]
+        except ExportError as error:
+            error.vendor, error.export_id = error.vendor or export.vendor, error.export_id or export_id
+            raise
+        self.log.info(
+            "%s export %s: %d files landed in %s", export.vendor, export_id, len(landed), destination
+        )
+        return export.result(landed)
+
+    def ready_export(self, export_id: str) -> Export:
+        """Return the export with fresh links, or raise why it has none; see :meth:`download_export`."""
+        export = self.get_export(export_id)
+        raise_if_ended(export)
+        if export.state is not ExportState.READY:
+            raise ExportTimedOut(
+                f"it is {export.state}, not ready yet.",
+                vendor=export.vendor,
+                export_id=export_id,
+                next_step="Wait for it first, with an export sensor or with the run operator.",
+            )
+        return export
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Make one cheap authenticated call; return whether it worked and what that proves."""
+        try:
+            if Capability.PING not in self.vendor.capabilities:
+                return (
+                    True,
+                    f"{self.vendor.display_name} offers no call to test with; the fields are well formed.",
+                )
+            said = self.run_plan(lambda life: life.call(life.vendor.ping()))
+        except ExportError as error:
+            return False, str(error)
+        return True, f"{self.vendor.display_name} answers at {self.vendor.base_url}: {said}."
+
+    # -- plans -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def vendor(self) -> Vendor:
+        """The vendor, built from the connection on first use."""
+        connection = self.get_connection(self.http_conn_id)
+        return self._build_vendor(connection, connection.extra_dejson)
+
+    def run_plan(self, make: Callable[[Lifecycle], Plan[T]]) -> T:
+        """Run the plan that ``make`` returns, blocking."""
+        return self._transport.run(make(self._lifecycle))
+
+    async def arun_plan(self, make: Callable[[Lifecycle], Plan[T]]) -> T:
+        """Run the plan that ``make`` returns on the event loop; reads the connection without blocking it."""
+        from airflow_provider_exports.transports.asynchronous import AsyncTransport
+
+        if "vendor" not in self.__dict__:
+            connection = await get_async_connection(self.http_conn_id)
+            self.vendor = self._build_vendor(connection, await get_async_extra_dejson(connection))
+        async with AsyncTransport(self.vendor, self.log) as transport:
+            return await transport.run(make(self._lifecycle))
+
+    # -- the HTTP provider's hook ----------------------------------------------------------------------
+
+    def get_conn(
+        self, headers: dict[Any, Any] | None = None, extra_options: dict[str, Any] | None = None
+    ) -> requests.Session:
+        """Return a session with the vendor's authentication, for ``hook.run`` and your own requests."""
+        session = self._bare_session()
+        session.auth = _SignedByVendor(self._lifecycle)
+        session.headers.update(headers or {})
+        settings = self.vendor.settings
+        self.merged_extra = {
+            "timeout": settings.request_timeout,
+            "verify": settings.tls_verify,
+            # The tokens may stand in headers or body: neither may follow a redirect.
+            "allow_redirects": False,
+            **(extra_options or {}),
+        }
+        return session
+
+    def _set_base_url(self, connection: Connection) -> None:
+        self.base_url = self.vendor.base_url
+        self._base_url_initialized = True
+
+    def _bare_session(self) -> requests.Session:
+        """Return the provider's session without what it made of login and Extra."""
+        session: requests.Session = super().get_conn()
+        session.headers = requests.utils.default_headers()  # type: ignore[assignment]
+        session.headers["User-Agent"] = "airflow-provider-exports"
+        session.auth = unsigned
+        proxy = self.vendor.settings.proxy
+        session.proxies = {"http": proxy, "https": proxy} if proxy else {}
+        session.verify = self.vendor.settings.tls_verify
+        session.cert = None
+        session.stream = False
+        session.trust_env = True
+        return session
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the form fields for Airflow before 3.2, which does not read them from the provider info."""
+        # Both come with Airflow 2 and its FAB provider only.
+        from flask_appbuilder.fieldwidgets import (  # type: ignore[import-not-found,unused-ignore]
+            BS3PasswordFieldWidget,
+            BS3TextFieldWidget,
+        )
+        from wtforms import (  # type: ignore[import-untyped,import-not-found,unused-ignore]
+            BooleanField,
+            PasswordField,
+            StringField,
+        )
+
+        widgets: dict[str, Any] = {}
+        for name, field in connection_type(cls.conn_type).get("conn-fields", {}).items():
+            schema, label = field["schema"], field["label"]
+            if "boolean" in schema["type"]:
+                widgets[name] = BooleanField(label, default=schema.get("default", False))
+            elif schema.get("format") == "password":
+                widgets[name] = PasswordField(label, widget=BS3PasswordFieldWidget())
+            else:
+                widgets[name] = StringField(label, widget=BS3TextFieldWidget())
+        return widgets
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return hidden fields, labels and placeholders for Airflow before 3.2."""
+        behaviour = connection_type(cls.conn_type).get("ui-field-behaviour", {})
+        return {
+            "hidden_fields": behaviour.get("hidden-fields", []),
+            "relabeling": behaviour.get("relabeling", {}),
+            "placeholders": behaviour.get("placeholders", {}),
+        }
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def _lifecycle(self) -> Lifecycle:
+        return Lifecycle(self.vendor)
+
+    @cached_property
+    def _transport(self) -> BlockingTransport:
+        return BlockingTransport(self._bare_session(), self.vendor, self.log)
+
+    def _build_vendor(self, connection: Connection, extra: dict[str, Any]) -> Vendor:
+        conn_type = connection.conn_type
+        if self.expected_vendor not in (None, conn_type):
+            raise InvalidConnection(
+                f"connection {self.conn_id!r} is of type {conn_type!r}, not {self.expected_vendor!r}.",
+                vendor=self.expected_vendor,
+            )
+        info = ConnectionInfo(
+            conn_id=self.conn_id,
+            host=connection.host or "",
+            schema=connection.schema or "",
+            port=connection.port,
+            login=connection.login or "",
+            password=connection.password or "",
+            extra=extra,
+        )
+        try:
+            return vendor_class(conn_type)(info)
+        except InvalidConnection as error:
+            error.vendor = error.vendor or conn_type
+            raise
+
+    def _require(self, capability: Capability) -> None:
+        if capability not in self.vendor.capabilities:
+            raise ExportRejected(
+                f"the vendor's API offers no {capability.value.replace('_', ' ')}.", vendor=self.vendor.name
+            )
+
+    def _staging(self, target: ObjectStoragePath, export_id: str, cleanup: contextlib.ExitStack) -> Path:
+        """Return a new local folder; below a local target itself, so that publishing is one rename."""
+        if target.protocol in ("file", "local", ""):
+            path = Path(target.path) / f".{export_id}.{uuid.uuid4().hex}.part"
+            path.mkdir(parents=True)
+        else:
+            path = Path(tempfile.mkdtemp(prefix=f"export-{export_id}-"))
+        cleanup.callback(shutil.rmtree, path, ignore_errors=True)
+        return path
+
+    def _fetch_all(self, export: Export, staging: Path) -> list[tuple[str, Fetched]]:
+        vendor = self.vendor
+        downloader = Downloader(
+            self._bare_session(), vendor, self.log, vendor.auth.download_headers(self._lifecycle.token)
+        )
+        links = _Links(self, export)
+        done = []
+        for position, file in enumerate(export.files):
+            for transfer in range(1, _TRANSFERS + 1):
+                try:
+                    part = downloader.fetch(links.fresh(position), staging / file.name)
+                except (DownloadIncomplete, LinkExpired, VendorUnavailable) as error:
+                    if transfer == _TRANSFERS:
+                        raise
+                    self.log.warning(
+                        "%s export %s: %s Starting over.", vendor.name, export.export_id, error.message
+                    )
+                    links.renew()
+                else:
+                    self.log.info("%s: %d bytes, sha256 %s", file.name, part.size, part.sha256)
+                    done.append((file.name, part))
+                    break
+        return done
+
+    def _publish(self, part: Fetched, target: ObjectStoragePath) -> dict[str, Any]:
+        if target.protocol in ("file", "local", ""):
+            os.replace(part.path, target.path)
+        else:
+            # put_file ends in one put or a completed multi-part upload; open("wb") would publish half a file.
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.fs.put_file(str(part.path), target.path)
+        return {"uri": str(target), "name": target.name, "size": part.size, "sha256": part.sha256}
+
+
+class _Links:
+    """The download links of one export, renewed before they die."""
+
+    def __init__(self, hook: ExportHook, export: Export) -> None:
+        self._hook = hook
+        self._take(export)
+
+    def fresh(self, position: int) -> Any:
+        """Return the file at ``position`` with a link that is still good."""
+        settings = self._hook.vendor.settings
+        age = time.monotonic() - self._taken_at
+        if 0 < settings.link_lifetime < age + settings.link_margin:
+            self.renew()
+        return self._export.files[position]
+
+    def renew(self) -> None:
+        """Ask the vendor for new links to the same files."""
+        before = self._export
+        export = self._hook.ready_export(before.export_id)
+        if [(f.name, f.size) for f in export.files] != [(f.name, f.size) for f in before.files]:
+            raise DownloadIncomplete("the vendor changed the list of files during the download.")
+        self._take(export)
+
+    def _take(self, export: Export) -> None:
+        self._export, self._taken_at = export, time.monotonic()
+        for file in export.files:
+            mask_secret(file.url)
+
+
+class _SignedByVendor(requests.auth.AuthBase):
+    """Signs what a user sends through ``hook.run``; never for another origin."""
+
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self._lifecycle = lifecycle
+
+    def __call__(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+        vendor = self._lifecycle.vendor
+        url = prepared.url or ""
+        if origin(url) != origin(vendor.base_url):
+            return prepared
+        is_json = "json" in prepared.headers.get("Content-Type", "")
+        body = json.loads(prepared.body) if prepared.body and is_json else None
+        signed = vendor.auth.sign(Request(prepared.method or "GET", url, json=body), self._lifecycle.token)
+        prepared.headers.update(signed.headers)
+        if signed.json != body:
+            if prepared.body and not is_json:
+                raise ValueError(
+                    f"{vendor.display_name} keeps its credentials in the body: send it with json=…"
+                )
+            prepared.prepare_body(None, None, json=signed.json)
+        return prepared

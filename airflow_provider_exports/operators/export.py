@@ -1,0 +1,272 @@
+"""Operators for every vendor; the vendor follows from the connection's type."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    BaseOperator,
+    conf,
+)
+
+from airflow_provider_exports.core.polling import spread
+from airflow_provider_exports.exceptions import ExportConflict, ExportError, InvalidPayload
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_exports.core.model import Export, Payload
+    from airflow_provider_exports.hooks.export import ExportHook
+
+# How much later than ours the framework's own deadline lies: ours has the better words.
+_FRAMEWORK_MARGIN = 600.0
+
+
+@contextlib.contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Turn permanent errors into ``AirflowFailException``, which no retry repeats; let the others pass."""
+    try:
+        yield
+    except ExportError as error:
+        if error.permanent:
+            raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+        raise
+
+
+def as_seconds(duration: float | timedelta | None) -> float | None:
+    """Return a duration given in seconds or as a timedelta in seconds."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+class CreateExportOperator(BaseOperator):
+    """Create an export and return its id; nothing waits for it.
+
+    The payload is checked against the vendor's rules before anything is sent. A window that has only just
+    ended is left to settle first (connection setting ``settle_delay``).
+
+    :param conn_id: connection, of the vendor's type (templated).
+    :param payload: what to export, in the vendor's field names, as a dict or JSON text (templated).
+    :param export_label: name for people, for ``map_index_template="{{ task.export_label }}"`` (templated).
+    :param on_conflict: ``wait`` until the vendor has finished an export that excludes this one, or ``fail``.
+    :param timeout: longest wait for the vendor, seconds or timedelta; None takes the connection's
+        ``wait_timeout``.
+    :param deferrable: wait in the triggerer, without a worker slot.
+    :return: the export id.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "payload", "export_label")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"payload": "json"}
+    ui_color = "#e8f0fe"
+
+    vendor_name: ClassVar[str | None] = None
+    """Vendor that the connection must be of; None takes any."""
+    payload_parameters: ClassVar[Sequence[str]] = ()
+    """Parameters of a typed operator that end up in the payload."""
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        payload: Mapping[str, Any] | str | None = None,
+        export_label: str | None = None,
+        on_conflict: str = "wait",
+        timeout: float | timedelta | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if on_conflict not in ("wait", "fail"):
+            raise ValueError(f"on_conflict must be 'wait' or 'fail', not {on_conflict!r}")
+        self.conn_id = conn_id
+        self.payload = payload
+        self.export_label = export_label
+        self.on_conflict = on_conflict
+        self.timeout = timeout
+        self.deferrable = deferrable
+
+    @cached_property
+    def hook(self) -> ExportHook:
+        """The hook of the task's connection."""
+        from airflow_provider_exports.hooks.export import ExportHook
+
+        return ExportHook(self.conn_id, vendor_name=self.vendor_name)
+
+    def execute(self, context: Context) -> Any:
+        """Create the export and go on with it."""
+        with airflow_errors():
+            return self._go_on(context, self._create(None))
+
+    def resume_create(
+        self, context: Context, event: dict[str, Any] | None = None, give_up_at: float | None = None
+    ) -> Any:
+        """Create the export after a pause in the triggerer."""
+        from airflow_provider_exports.triggers.export import read_event
+
+        with airflow_errors():
+            read_event(event)
+            return self._go_on(context, self._create(give_up_at))
+
+    def _go_on(self, context: Context, export: Export) -> Any:
+        """Return the task's result once the export exists."""
+        return export.export_id
+
+    def _create(self, give_up_at: float | None) -> Export:
+        vendor = self.hook.vendor
+        payload = vendor.prepare(vendor.compose(self._parameters(), self._payload()))
+        now = time.time()
+        settled_at = vendor.settled_at(payload) or 0.0
+        # A window that lies in the future is a mistake and fails the check; one that has just ended is not.
+        if now < settled_at <= now + vendor.settings.settle_delay:
+            vendor.check(payload, settled_at)
+            self.log.info("The data of this window counts as complete in %.0f s.", settled_at - now)
+            self._sleep_until(settled_at, None)
+        if give_up_at is None:
+            give_up_at = time.time() + self._wait_timeout()
+        blocking = self.on_conflict == "wait" and not self.deferrable
+        try:
+            return self.hook.create_export(payload, conflict_deadline=give_up_at if blocking else None)
+        except ExportConflict as conflict:
+            pause = conflict.retry_after or spread(vendor.settings.conflict_interval, random.random())
+            next_try = time.time() + pause
+            if self.on_conflict == "fail" or not self.deferrable or next_try > give_up_at:
+                raise
+            self.log.info("%s Next try in %.0f s.", conflict.message, pause)
+            self._sleep_until(next_try, give_up_at)
+            raise AssertionError("a deferred task does not come back here") from None
+
+    def _sleep_until(self, moment: float, give_up_at: float | None) -> None:
+        if not self.deferrable:
+            time.sleep(max(0.0, moment - time.time()))
+            return
+        from airflow_provider_exports.triggers.export import MINIMUM_DELAY, ExportTrigger
+
+        moment = max(moment, time.time() + MINIMUM_DELAY)
+        self.defer(
+            trigger=ExportTrigger(conn_id=self.conn_id, vendor=self.hook.vendor.name, not_before=moment),
+            method_name="resume_create",
+            kwargs={"give_up_at": give_up_at},
+        )
+
+    def _parameters(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.payload_parameters}
+
+    def _payload(self) -> Payload:
+        payload = self.payload
+        if isinstance(payload, str):
+            try:
+                payload = json.loads(payload)
+            except ValueError as error:
+                raise InvalidPayload(f"the payload is no JSON: {error}.", vendor=self.vendor_name) from None
+        if payload is not None and not isinstance(payload, Mapping):
+            raise InvalidPayload("the payload is no object.", vendor=self.vendor_name)
+        return dict(payload or {})
+
+    def _wait_timeout(self) -> float:
+        timeout = as_seconds(self.timeout)
+        return self.hook.vendor.settings.wait_timeout if timeout is None else timeout
+
+
+class RunExportOperator(CreateExportOperator):
+    """Create an export, wait until it is ready and, with ``destination``, land its files.
+
+    :param destination: URI below which the files land, such as ``s3://conn@bucket/prefix`` or
+        ``file:///data`` (templated); None leaves them at the vendor.
+    :param poll_interval: fixed seconds between two looks; None takes the connection's growing pace.
+    :param skip_if_empty: mark the task skipped when the export has no files.
+    :return: the *export result*: ``export_id, vendor, state, created_at, expires_at,
+        files[{uri, name, size, sha256}]``.
+
+    The other parameters are those of :class:`CreateExportOperator`.
+    """
+
+    template_fields: Sequence[str] = (*CreateExportOperator.template_fields, "destination")
+
+    def __init__(
+        self,
+        *,
+        destination: str | None = None,
+        poll_interval: float | timedelta | None = None,
+        skip_if_empty: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+        self.poll_interval = poll_interval
+        self.skip_if_empty = skip_if_empty
+
+    def execute_complete(
+        self, context: Context, event: dict[str, Any] | None = None, export_id: str = ""
+    ) -> Any:
+        """Land the export after the wait in the triggerer."""
+        from airflow_provider_exports.triggers.export import read_event
+
+        with airflow_errors():
+            read_event(event, export_id)
+            return self._finish(self.hook.ready_export(export_id))
+
+    def _go_on(self, context: Context, export: Export) -> Any:
+        timeout = self._wait_timeout()
+        if not self.deferrable:
+            self.hook.wait_for_export(
+                export.export_id, timeout=timeout, poll_interval=as_seconds(self.poll_interval)
+            )
+            return self._finish(self.hook.ready_export(export.export_id))
+        # A quick export needs no trigger, and a trigger that fires soon can lose the task.
+        export = self.hook.get_export(export.export_id)
+        if export.state.finished:
+            return self._finish(self.hook.ready_export(export.export_id))
+        from airflow_provider_exports.triggers.export import ExportTrigger
+
+        return self.defer(
+            trigger=ExportTrigger(
+                conn_id=self.conn_id,
+                vendor=export.vendor,
+                export_id=export.export_id,
+                poll_interval=as_seconds(self.poll_interval),
+                end_time=time.time() + timeout,
+            ),
+            method_name="execute_complete",
+            kwargs={"export_id": export.export_id},
+            timeout=timedelta(seconds=timeout + _FRAMEWORK_MARGIN),
+        )
+
+    def _finish(self, export: Export) -> dict[str, Any]:
+        if self.skip_if_empty and not export.files:
+            raise AirflowSkipException(f"{export.vendor} export {export.export_id} has no files.")
+        return self.hook.land_export(export, self.destination) if self.destination else export.result()
+
+
+class DownloadExportOperator(BaseOperator):
+    """Land the files of an export that is ready.
+
+    :param conn_id: connection, of the vendor's type (templated).
+    :param export_id: the vendor's id (templated).
+    :param destination: URI below which the files land, such as ``s3://conn@bucket/prefix`` or
+        ``file:///data`` (templated).
+    :return: the *export result*, as of :class:`RunExportOperator`.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "export_id", "destination")
+    ui_color = "#e8f0fe"
+
+    def __init__(self, *, conn_id: str, export_id: str, destination: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.export_id = export_id
+        self.destination = destination
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Land the files."""
+        from airflow_provider_exports.hooks.export import ExportHook
+
+        with airflow_errors():
+            return ExportHook(self.conn_id).download_export(self.export_id, self.destination)

@@ -1,0 +1,108 @@
+"""A sensor on one export of any vendor; the vendor follows from the connection's type."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, conf
+
+from airflow_provider_exports.core.lifecycle import raise_if_ended
+from airflow_provider_exports.core.model import ExportState
+from airflow_provider_exports.exceptions import ExportTimedOut
+from airflow_provider_exports.operators.export import airflow_errors
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_exports.hooks.export import ExportHook
+
+
+class ExportSensor(BaseSensorOperator):
+    """Wait until an export is in a state: ready to be downloaded, expired …
+
+    In every mode an export that ends in another state than asked for is the error of that state, and the
+    sensor's own ``timeout`` ends the wait with ``AirflowSensorTimeout``.
+
+    :param conn_id: connection, of the vendor's type (templated).
+    :param export_id: the vendor's id (templated).
+    :param until: state or states to wait for: ``ready``, ``expired``, ``failed``, ``cancelled``, ``running``.
+    :param deferrable: wait in the triggerer; the connection's growing pace then takes the place of
+        ``poke_interval``, unless that is given.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "export_id")
+    ui_color = "#e6f4ea"
+
+    vendor_name: ClassVar[str | None] = None
+    """Vendor that the connection must be of; None takes any."""
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        export_id: str,
+        until: str | Sequence[str] = ExportState.READY.value,
+        poke_interval: float | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        if poke_interval is not None:
+            kwargs["poke_interval"] = poke_interval
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.export_id = export_id
+        self.until = [ExportState(state) for state in ([until] if isinstance(until, str) else until)]
+        self.own_pace = poke_interval
+        self.deferrable = deferrable
+
+    @cached_property
+    def hook(self) -> ExportHook:
+        """The hook of the task's connection."""
+        from airflow_provider_exports.hooks.export import ExportHook
+
+        return ExportHook(self.conn_id, vendor_name=self.vendor_name)
+
+    def execute(self, context: Context) -> Any:
+        """Wait in the sensor's mode."""
+        if not self.deferrable:
+            return super().execute(context)
+        if self.poke(context):
+            return None
+        from airflow_provider_exports.triggers.export import ExportTrigger
+
+        return self.defer(
+            trigger=ExportTrigger(
+                conn_id=self.conn_id,
+                vendor=self.hook.vendor.name,
+                export_id=self.export_id,
+                until=[state.value for state in self.until],
+                poll_interval=self.own_pace,
+                end_time=time.time() + self.timeout,
+            ),
+            method_name="execute_complete",
+        )
+
+    def poke(self, context: Context) -> bool:
+        """Look once."""
+        with airflow_errors():
+            export = self.hook.get_export(self.export_id)
+            self.log.info(
+                "%s export %s: %s", export.vendor, export.export_id, export.vendor_status or export.state
+            )
+            if export.state in self.until:
+                return True
+            raise_if_ended(export)
+            return False
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:
+        """Read what the trigger saw."""
+        from airflow_provider_exports.triggers.export import read_event
+
+        with airflow_errors():
+            try:
+                read_event(event, self.export_id)
+            except ExportTimedOut as error:
+                raise AirflowSensorTimeout(str(error)) from error

@@ -1,0 +1,172 @@
+"""Run plans in the triggerer: the aiohttp session of the HTTP provider's asynchronous hook."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, TypeVar
+
+import aiohttp
+from airflow.providers.http.hooks.http import AsyncHttpSession, HttpAsyncHook, SessionConfig
+from requests.utils import get_environ_proxies, select_proxy
+
+from airflow_provider_exports.core.polling import RateBudget
+from airflow_provider_exports.core.vendor import Vendor
+from airflow_provider_exports.core.wire import (
+    NetworkError,
+    Note,
+    Now,
+    Pause,
+    Plan,
+    PlanRunner,
+    Request,
+    Response,
+    resolve,
+)
+from airflow_provider_exports.transports.blocking import CONNECT_TIMEOUT, MAX_BODY, Log
+
+T = TypeVar("T")
+
+
+class _SessionHook(HttpAsyncHook):
+    """The provider's hook without its reading of the connection, which makes headers of unknown extras."""
+
+    async def config(self) -> SessionConfig:
+        return SessionConfig(base_url="", headers={}, auth=None, extra_options={})
+
+
+class AsyncTransport:
+    """Runs plans with aiohttp; an asynchronous context manager that owns its sessions.
+
+    :param vendor: whose base URL and settings hold.
+    :param log: gets the plan's notes.
+    :param clock: returns epoch seconds.
+    :param sleep: waits for seconds.
+    """
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        log: Log,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ) -> None:
+        self._vendor = vendor
+        self._log = log
+        self._clock = clock
+        self._sleep = sleep
+        self._stack = AsyncExitStack()
+        # The provider binds a session to one HTTP method.
+        self._sessions: dict[str, AsyncHttpSession] = {}
+        settings = vendor.settings
+        self._budget = RateBudget(settings.max_requests, settings.max_requests_period)
+        self._ssl: ssl.SSLContext | bool | None = None
+
+    async def __aenter__(self) -> AsyncTransport:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def run(self, plan: Plan[T]) -> T:
+        """Run ``plan`` to its end and return its result; its errors pass through."""
+        runner = PlanRunner(plan)
+        while (step := runner.step) is not None:
+            match step:
+                case Request():
+                    try:
+                        answer = await self._exchange(step)
+                    except NetworkError as error:
+                        runner.throw(error)
+                    else:
+                        runner.send(answer)
+                case Pause(seconds):
+                    await self._sleep(seconds)
+                    runner.send(self._clock())
+                case Now():
+                    runner.send(self._clock())
+                case Note(level, message, args):
+                    self._log.log(level, message, *args)
+                    runner.send(None)
+        return runner.result
+
+    async def _exchange(self, request: Request) -> Response:
+        url = resolve(self._vendor.base_url, request.path)
+        delay = self._budget.reserve(self._clock())
+        if delay > 0:
+            await self._sleep(delay)
+        session = await self._session(request.method)
+        timeout = self._vendor.settings.request_timeout
+        started = time.perf_counter()
+        try:
+            answer = await session.run(
+                url,
+                # For GET the provider takes the query from here.
+                data=dict(request.params) or None,
+                json=request.json,
+                headers=dict(request.headers),
+                extra_options={
+                    "check_response": False,
+                    # A followed redirect would carry headers, and on 307 the body, to wherever it points.
+                    "allow_redirects": False,
+                    "timeout": aiohttp.ClientTimeout(
+                        total=None, sock_connect=CONNECT_TIMEOUT, sock_read=timeout
+                    ),
+                    "ssl": await self._tls(),
+                    "proxy": self._proxy(url),
+                },
+            )
+            async with answer:
+                body = bytearray()
+                async for chunk in answer.content.iter_any():
+                    body += chunk
+                    if len(body) > MAX_BODY:
+                        raise NetworkError(f"the answer is larger than {MAX_BODY} bytes", sent=True)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _network_error(error) from error
+        self._log.debug(
+            "%s %s: %d in %.3f s", request.method, request.path, answer.status, time.perf_counter() - started
+        )
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return Response(answer.status, headers, bytes(body), self._clock())
+
+    async def _session(self, method: str) -> AsyncHttpSession:
+        if method not in self._sessions:
+            hook = _SessionHook(method=method, http_conn_id=self._vendor.connection.conn_id, retry_limit=1)
+            self._sessions[method] = await self._stack.enter_async_context(hook.session())
+        return self._sessions[method]
+
+    async def _tls(self) -> ssl.SSLContext | bool:
+        if self._ssl is None:
+            verify = self._vendor.settings.tls_verify
+            if isinstance(verify, str):
+                # Reading a bundle of certificates takes long enough to be felt by other triggers.
+                self._ssl = await asyncio.to_thread(ssl.create_default_context, cafile=verify)
+            else:
+                self._ssl = verify
+        return self._ssl
+
+    def _proxy(self, url: str) -> str | None:
+        # As requests does on a worker; aiohttp by itself would read no_proxy differently.
+        return self._vendor.settings.proxy or select_proxy(url, get_environ_proxies(url))
+
+
+def _network_error(error: Exception) -> NetworkError:
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return NetworkError(f"no connection within {CONNECT_TIMEOUT:.0f} s", sent=False)
+        case aiohttp.ClientConnectorError():
+            return NetworkError(f"{type(error).__name__}: {error.os_error}", sent=False)
+        case aiohttp.ClientSSLError() | aiohttp.ClientHttpProxyError():
+            return NetworkError(type(error).__name__, sent=False)
+        case TimeoutError():
+            return NetworkError("no answer in time", sent=True)
+        case _:
+            return NetworkError(f"the connection broke ({type(error).__name__})", sent=True)

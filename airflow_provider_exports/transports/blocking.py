@@ -1,0 +1,155 @@
+"""Run plans on a worker: requests sessions that the HTTP provider's hook builds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import requests
+from requests import exceptions as errors
+from urllib3.exceptions import NewConnectionError, ProtocolError
+
+from airflow_provider_exports.core.polling import RateBudget
+from airflow_provider_exports.core.vendor import Vendor
+from airflow_provider_exports.core.wire import (
+    NetworkError,
+    Note,
+    Now,
+    Pause,
+    Plan,
+    PlanRunner,
+    Request,
+    Response,
+    resolve,
+)
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for making a connection, in both transports."""
+MAX_BODY = 64 * 1024 * 1024
+"""Largest API answer that is read, bytes; files do not come this way."""
+
+
+class Log(Protocol):
+    """What both transports need of a logger; Airflow's is not a ``logging.Logger`` since 3.1."""
+
+    def log(self, level: int, msg: str, /, *args: Any) -> Any: ...
+    def debug(self, msg: str, /, *args: Any) -> Any: ...
+    def warning(self, msg: str, /, *args: Any) -> Any: ...
+
+
+class BlockingTransport:
+    """Runs plans with requests.
+
+    :param session: session of the API, never used for files.
+    :param vendor: whose base URL and settings hold.
+    :param log: gets the plan's notes.
+    :param clock: returns epoch seconds.
+    :param sleep: waits for seconds.
+    """
+
+    def __init__(
+        self,
+        session: requests.Session,
+        vendor: Vendor,
+        log: Log,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._session = session
+        self._vendor = vendor
+        self._log = log
+        self._clock = clock
+        self._sleep = sleep
+        settings = vendor.settings
+        self._budget = RateBudget(settings.max_requests, settings.max_requests_period)
+
+    def run(self, plan: Plan[T]) -> T:
+        """Run ``plan`` to its end and return its result; its errors pass through."""
+        runner = PlanRunner(plan)
+        while (step := runner.step) is not None:
+            match step:
+                case Request():
+                    try:
+                        answer = self._exchange(step)
+                    except NetworkError as error:
+                        runner.throw(error)
+                    else:
+                        runner.send(answer)
+                case Pause(seconds):
+                    self._sleep(seconds)
+                    runner.send(self._clock())
+                case Now():
+                    runner.send(self._clock())
+                case Note(level, message, args):
+                    self._log.log(level, message, *args)
+                    runner.send(None)
+        return runner.result
+
+    def _exchange(self, request: Request) -> Response:
+        url = resolve(self._vendor.base_url, request.path)
+        delay = self._budget.reserve(self._clock())
+        if delay > 0:
+            self._sleep(delay)
+        started = time.perf_counter()
+        try:
+            with self._session.request(
+                request.method,
+                url,
+                params=dict(request.params) or None,
+                json=request.json,
+                headers=dict(request.headers),
+                # A callable keeps requests from putting a ~/.netrc entry in the place of our own header.
+                auth=unsigned,
+                timeout=(CONNECT_TIMEOUT, self._vendor.settings.request_timeout),
+                # Said per request: the environment's REQUESTS_CA_BUNDLE overrides the session's value.
+                verify=self._vendor.settings.tls_verify,
+                # A followed redirect would carry headers, and on 307 the body, to wherever it points.
+                allow_redirects=False,
+                stream=True,
+            ) as answer:
+                body = bytearray()
+                for chunk in answer.iter_content(65536):
+                    body += chunk
+                    if len(body) > MAX_BODY:
+                        raise NetworkError(f"the answer is larger than {MAX_BODY} bytes", sent=True)
+        except errors.RequestException as error:
+            raise network_error(error) from error
+        self._log.debug(
+            "%s %s: %d in %.3f s",
+            request.method,
+            request.path,
+            answer.status_code,
+            time.perf_counter() - started,
+        )
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return Response(answer.status_code, headers, bytes(body), self._clock())
+
+
+def unsigned(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Auth callable that adds nothing."""
+    return prepared
+
+
+def network_error(error: errors.RequestException) -> NetworkError:
+    """Return what an exception of requests means; its own text would show the URL with its query."""
+    cause = error.args[0] if error.args else None
+    reason = getattr(cause, "reason", None) or cause
+    if isinstance(error, errors.ConnectTimeout):
+        return NetworkError(f"no connection within {CONNECT_TIMEOUT:.0f} s", sent=False)
+    if isinstance(error, (errors.SSLError, errors.ProxyError)) or isinstance(reason, NewConnectionError):
+        return NetworkError(_reason(reason, error), sent=False)
+    if isinstance(error, errors.Timeout):
+        return NetworkError("no answer in time", sent=True)
+    if isinstance(reason, ProtocolError):
+        return NetworkError(f"the connection broke ({_reason(reason, error)})", sent=True)
+    return NetworkError(type(error).__name__, sent=True)
+
+
+def _reason(reason: object, error: Exception) -> str:
+    # It reads like: HTTPSConnection(host=…): Failed to establish a new connection: [Errno 111] …
+    text = str(reason).partition("): ")[2] if "): " in str(reason) else str(reason)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

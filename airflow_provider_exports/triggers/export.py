@@ -1,0 +1,140 @@
+"""The only trigger: waits for an export of any vendor, or for the moment when one may be created."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_exports.core.model import ExportState
+from airflow_provider_exports.core.polling import PollRule
+from airflow_provider_exports.exceptions import ExportError, UnexpectedResponse, error_from_event
+
+EVENT_VERSION = 1
+MINIMUM_DELAY = 10.0
+"""Seconds before a trigger may fire: one that fires at once loses tasks to a race in Airflow
+(apache/airflow#71580; 6 of 12 tasks failed at 0 s, none at 15 s)."""
+
+
+class ExportTrigger(BaseTrigger):
+    """Wait in the triggerer, without a worker slot.
+
+    Arguments and event hold ids, states and numbers only: both are stored in the metadata database and
+    logged. It never creates an export, and stopping it never cancels one.
+
+    :param conn_id: Airflow connection.
+    :param vendor: vendor name, for messages.
+    :param export_id: export to wait for; None only waits until ``not_before``.
+    :param until: states that end the wait.
+    :param poll_interval: fixed seconds between looks; None takes the connection's growing pace.
+    :param end_time: deadline, epoch seconds; absolute, so that a restart of the triggerer does not extend it.
+    :param first_poll_delay: seconds before the first look.
+    :param not_before: epoch seconds before which nothing happens.
+    """
+
+    def __init__(
+        self,
+        conn_id: str,
+        vendor: str | None = None,
+        export_id: str | None = None,
+        until: Sequence[str] = (ExportState.READY.value,),
+        poll_interval: float | None = None,
+        end_time: float | None = None,
+        first_poll_delay: float = MINIMUM_DELAY,
+        not_before: float | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.conn_id = conn_id
+        self.vendor = vendor
+        self.export_id = export_id
+        self.until = list(until)
+        self.poll_interval = poll_interval
+        self.end_time = end_time
+        self.first_poll_delay = first_poll_delay
+        self.not_before = not_before
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return (
+            "airflow_provider_exports.triggers.export.ExportTrigger",
+            {
+                "conn_id": self.conn_id,
+                "vendor": self.vendor,
+                "export_id": self.export_id,
+                "until": self.until,
+                "poll_interval": self.poll_interval,
+                "end_time": self.end_time,
+                "first_poll_delay": self.first_poll_delay,
+                "not_before": self.not_before,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: a state that was waited for, or the error that ended the wait."""
+        event: dict[str, Any] = {"v": EVENT_VERSION, "vendor": self.vendor, "export_id": self.export_id}
+        try:
+            event["state"] = await self._wait()
+        except ExportError as error:
+            event["error"] = error.to_event()
+        except Exception as error:
+            # Only the class goes into the event: an unforeseen message may quote anything.
+            self.log.exception("Waiting for %s export %s failed", self.vendor, self.export_id)
+            event["error"] = {
+                "type": type(error).__name__,
+                "message": "the trigger met an unforeseen error, see its log.",
+                "vendor": self.vendor,
+                "export_id": self.export_id,
+            }
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _wait(self) -> str | None:
+        if self.not_before is not None:
+            await asyncio.sleep(max(0.0, self.not_before - time.time()))
+        if self.export_id is None:
+            return None
+        export_id = self.export_id
+        # The hook needs aiohttp and requests; importing them here would hold up every other trigger.
+        hook_class = await asyncio.to_thread(_import_hook)
+        poll = None if self.poll_interval is None else PollRule.every(self.poll_interval)
+        export = await hook_class(self.conn_id, vendor_name=self.vendor).arun_plan(
+            lambda life: life.wait(
+                export_id,
+                until=[ExportState(state) for state in self.until],
+                deadline=self.end_time,
+                poll=poll,
+                # Spread, so that tasks which were deferred together do not ask together.
+                first_delay=self.first_poll_delay * (1 + 0.5 * random.random()),
+            )
+        )
+        return str(export.state)
+
+
+def read_event(event: dict[str, Any] | None, export_id: str | None = None) -> ExportState | None:
+    """Return the state that an :class:`ExportTrigger` event reports, or raise the error it carries.
+
+    Fails closed: whatever is not understood (the event may have crossed an upgrade) is an error.
+
+    :param export_id: the export it must be about.
+    """
+    if isinstance(event, dict) and isinstance(event.get("error"), dict):
+        raise error_from_event(event["error"])
+    try:
+        if not isinstance(event, dict) or event["v"] != EVENT_VERSION or event["export_id"] != export_id:
+            raise ValueError
+        return None if event["state"] is None else ExportState(event["state"])
+    except (KeyError, ValueError):
+        raise UnexpectedResponse(
+            "the trigger's event is not understood.",
+            export_id=export_id,
+            next_step="Triggerer and worker may run different versions of airflow-provider-exports.",
+        ) from None
+
+
+def _import_hook() -> Any:
+    import airflow_provider_exports.transports.asynchronous  # noqa: F401 - loaded here, used by the hook
+    from airflow_provider_exports.hooks.export import ExportHook
+
+    return ExportHook
