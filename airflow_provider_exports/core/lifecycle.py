@@ -271,7 +271,7 @@ class Lifecycle:
             yield warning(
                 "%s: %s; attempt %d of %d in %.1f s",
                 self.vendor.name,
-                redact(str(outcome), self.vendor.secrets),
+                self._said(outcome),
                 attempt + 1,
                 retry.attempts,
                 pause,
@@ -292,14 +292,18 @@ class Lifecycle:
         )
         if not request.idempotent and unanswered and getattr(outcome, "sent", True):
             status = outcome.http_status if isinstance(outcome, ExportError) else None
-            said = redact(str(outcome), self.vendor.secrets)
-            return UnknownOutcome(f"{name} was sent and not answered properly ({said}).", http_status=status)
+            return UnknownOutcome(
+                f"{name} was sent and not answered properly ({self._said(outcome)}).", http_status=status
+            )
         if isinstance(outcome, ExportError):
             return outcome
-        said = redact(str(outcome), self.vendor.secrets)
         if outcome.sent:
-            return VendorUnavailable(f"{name} was not answered: {said}.")
-        return VendorUnreachable(f"{name} could not be sent: {said}.")
+            return VendorUnavailable(f"{name} was not answered: {self._said(outcome)}.")
+        return VendorUnreachable(f"{name} could not be sent: {self._said(outcome)}.")
+
+    def _said(self, outcome: NetworkError | ExportError) -> str:
+        text = outcome.message if isinstance(outcome, ExportError) else str(outcome)
+        return redact(text, self.vendor.secrets).rstrip(".")
 
     def _about(self, error: ExportError, request: Request | None) -> ExportError:
         error.vendor = error.vendor or self.vendor.name

@@ -18,7 +18,6 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_exports.core.polling import spread
 from airflow_provider_exports.exceptions import ExportConflict, ExportError, InvalidPayload
 
 if TYPE_CHECKING:
@@ -120,6 +119,9 @@ class CreateExportOperator(BaseOperator):
         return export.export_id
 
     def _create(self, give_up_at: float | None) -> Export:
+        # Not at the top: everything in core would load, two thirds of this module's import time.
+        from airflow_provider_exports.core.polling import spread
+
         vendor = self.hook.vendor
         payload = vendor.prepare(vendor.compose(self._parameters(), self._payload()))
         now = time.time()

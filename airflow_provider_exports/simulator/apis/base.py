@@ -291,4 +291,5 @@ def _span(header: str | None, size: int) -> tuple[int, int] | None:
     first, dash, last = wanted.partition("-")
     if unit != "bytes" or dash != "-" or not first.isdigit() or not (last == "" or last.isdigit()):
         return None
-    return int(first), min(int(last) + 1, size) if last else size
+    start, stop = int(first), int(last) + 1 if last else max(size, int(first) + 1)
+    return (start, min(stop, max(size, start))) if start < stop else None

@@ -31,7 +31,7 @@ from airflow_provider_exports.core.vendor import (
     VendorSettings,
     invalid_payload,
 )
-from airflow_provider_exports.core.wire import Flow, Request, origin
+from airflow_provider_exports.core.wire import Flow, Request, origin, resolve
 from airflow_provider_exports.exceptions import InvalidConnection, UnexpectedResponse
 
 # Stops a list whose `next` links never end; the vendor promises neither page size nor length.
@@ -256,7 +256,7 @@ class GiosgVendor(Vendor):
         if isinstance(body, list):
             return "; ".join(self.error_words(item) for item in body)
         if not isinstance(body, dict):
-            return str(body)
+            return "" if body is None else str(body)
         for key in ("detail", "error_description", "error"):
             if isinstance(body.get(key), str):
                 return str(body[key])
@@ -325,7 +325,7 @@ class GiosgVendor(Vendor):
             following = page.get("next") or page.get("next_page_url")
             if not following:
                 return rows
-            path = urljoin(self.base_url + "/", following)
+            path = urljoin(resolve(self.base_url, path), following)
             if origin(path) != origin(self.base_url):
                 raise UnexpectedResponse(
                     f"{operation}: the next page is said to be on another host; not followed."
