@@ -16,9 +16,6 @@ from airflow_provider_exports.simulator.app import Simulator
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
     options = _parser().parse_args(arguments)
-    simulator = Simulator(
-        options.port, options.files_port, options.speed, host=options.host, public_host=options.public_host
-    )
     ended = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -27,6 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     try:
+        simulator = Simulator(
+            options.port,
+            options.files_port,
+            options.speed,
+            host=options.host,
+            public_host=options.public_host,
+        )
         _configure(simulator, options)
         simulator.start()
     except (ValueError, OSError) as error:

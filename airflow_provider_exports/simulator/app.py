@@ -197,14 +197,18 @@ class Simulator:
     ) -> None:
         """Queue a fault for the next calls of an operation.
 
-        :param operation: create, get, list, rooms, me or file.
+        :param operation: create, get, file and, for giosg, list, rooms, me.
         :param fault: a name from ``scenario.FAULTS`` or ``FILE_FAULTS``, or a status such as ``"503"``.
         :param times: how often; None: until ``clear_faults`` or ``reset``.
         :param after: undisturbed calls before the first time.
         :param options: ``retry_after`` ("seconds", "date", "missing" or a number), ``seconds``, ``field``,
             ``at_byte``, ``piece_bytes``, ``location``.
+        :raises ValueError: for an operation, fault or option that does not exist.
         """
-        self._api(vendor)
+        if operation not in self._api(vendor).operations:
+            # A fault that can never happen would make a test pass for the wrong reason.
+            known = ", ".join(self._api(vendor).operations)
+            raise ValueError(f"{vendor} has no operation {operation!r}; there are: {known}")
         with self._world.lock:
             self._world.faults.add(vendor, operation, Fault(fault, times, after, options))
 

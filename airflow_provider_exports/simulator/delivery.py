@@ -13,6 +13,8 @@ from airflow_provider_exports.simulator.content import FileContent
 
 __all__ = ["deliver"]
 
+_MOST_BUFFERED_BYTES = 1024**2
+
 
 async def deliver(request: web.BaseRequest, answer: Answer, now: datetime) -> web.StreamResponse:
     """Send an answer, or fail to in the way it says; ``now`` becomes the Date header."""
@@ -67,6 +69,11 @@ async def _deliver_unframed(
         lines = [f"HTTP/1.1 {answer.status} OK", *(f"{name}: {value}" for name, value in headers.items())]
         transport.write("\r\n".join([*lines, "Connection: close", "", ""]).encode())
         for piece in pieces:
+            # asyncio offers no event for a drained transport outside of its own protocols.
+            while transport.get_write_buffer_size() > _MOST_BUFFERED_BYTES:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            if transport.is_closing():
+                break
             transport.write(piece)
     _hang_up(request)
     return web.Response()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urljoin
+from xml.etree import ElementTree
 
 import pytest
 import requests
@@ -273,7 +274,9 @@ def test_wrong_values_of_a_create(giosg: Giosg, field: str, value: object) -> No
     assert field in response.json()
 
 
-@pytest.mark.parametrize(("body", "kind"), [("{", "application/json"), ("[]", "application/json"), ("{}", "")])
+@pytest.mark.parametrize(
+    ("body", "kind"), [("{", "application/json"), ("[]", "application/json"), ("{}", "")]
+)
 def test_bodies_that_are_no_json_object(giosg: Giosg, body: str, kind: str) -> None:
     """Broken JSON, JSON that is no object and a body not declared as JSON are 400."""
     headers = {"Content-Type": kind}
@@ -490,7 +493,7 @@ def test_forms_of_next(sim: Simulator, giosg: Giosg) -> None:
 
 
 def test_rooms(sim: Simulator, giosg: Giosg) -> None:
-    """There are four rooms, one of them shared and without its owner's timestamps; deleted ones are hidden."""
+    """There are four rooms, one of them shared and without timestamps; deleted ones are hidden."""
     url = f"{giosg.base}/orgs/{giosg.organization}/rooms"
     rooms = giosg.all_pages(url)
     assert [room["name"] for room in rooms] == ["Web shop", "Support", "Booking", "Partner help desk"]
@@ -599,6 +602,8 @@ def test_a_workbook_is_a_real_one(giosg: Giosg) -> None:
     assert response.content.startswith(b"PK\x03\x04")
     with zipfile.ZipFile(io.BytesIO(response.content)) as book:
         assert book.testzip() is None
+        for name in book.namelist():
+            ElementTree.fromstring(book.read(name))
         assert "xl/workbook.xml" in book.namelist()
         assert book.read("xl/worksheets/sheet1.xml").count(b"<row>") == len(logs) + 1
 

@@ -281,7 +281,9 @@ def test_ledger_entries_need_their_filter_and_only_they(sim: Simulator, mews: Me
     assert mews.add("LedgerEntry", Filters=POSTING | window(sim)).status_code == 400
     assert mews.add("OrderItem", Filters=POSTING).status_code == 400
     for posting in (None, {"Start": "2026-01-02"}, {"Start": "2026-01-02", "End": "2026-01-01"}):
-        assert mews.add("LedgerEntry", Filters={"LedgerEntryFilters": {"Posting": posting}}).status_code == 400
+        assert (
+            mews.add("LedgerEntry", Filters={"LedgerEntryFilters": {"Posting": posting}}).status_code == 400
+        )
     assert mews.add("LedgerEntry", Filters=POSTING).status_code == 200
 
 

@@ -91,6 +91,8 @@ class VendorApi:
     name: ClassVar[str]
     #: Names and defaults of the credentials that clients of this vendor use.
     token_defaults: ClassVar[dict[str, str]]
+    #: The operations that faults can hit.
+    operations: ClassVar[tuple[str, ...]] = ("create", "get", "file")
     switches_class: ClassVar[type[Switches]] = Switches
     #: Field that the ``missing_field`` fault takes away, by operation.
     critical_fields: ClassVar[dict[str, str]] = {}

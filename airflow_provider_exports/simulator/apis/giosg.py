@@ -67,6 +67,7 @@ class GiosgApi(VendorApi):
         "giosg_api_token": "simulated-giosg-api-token",
         "giosg_oauth_token": "simulated-giosg-oauth-token",
     }
+    operations = ("create", "get", "list", "rooms", "me", "file")
     switches_class = GiosgSwitches
     critical_fields: ClassVar[dict[str, str]] = {"create": "id", "get": "completed_at", "list": "id"}
     switches: GiosgSwitches

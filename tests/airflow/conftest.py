@@ -1,0 +1,66 @@
+"""Connections to the simulator, and its virtual time in the place of the clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_exports.simulator import Simulator
+
+Connect = Callable[..., None]
+
+
+@pytest.fixture
+def simulator(export_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    """The simulated vendors, connected as ``mews_default`` and ``giosg_default``, in virtual time."""
+    from airflow_provider_exports.hooks import export as hook_module
+    from airflow_provider_exports.operators import export as operator_module
+    from airflow_provider_exports.sensors import export as sensor_module
+    from airflow_provider_exports.transports.asynchronous import AsyncTransport
+    from airflow_provider_exports.transports.blocking import BlockingTransport
+    from airflow_provider_exports.triggers import export as trigger_module
+
+    def now() -> float:
+        return export_simulator.now().timestamp()
+
+    async def asleep(seconds: float) -> None:
+        export_simulator.advance(seconds)
+
+    clock = SimpleNamespace(time=now, sleep=export_simulator.advance, monotonic=now)
+    for module in (hook_module, operator_module, sensor_module, trigger_module):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setitem(BlockingTransport.__init__.__kwdefaults__, "clock", now)
+    monkeypatch.setitem(BlockingTransport.__init__.__kwdefaults__, "sleep", export_simulator.advance)
+    monkeypatch.setitem(AsyncTransport.__init__.__kwdefaults__, "clock", now)
+    monkeypatch.setitem(AsyncTransport.__init__.__kwdefaults__, "sleep", asleep)
+    monkeypatch.setattr(
+        trigger_module, "asyncio", SimpleNamespace(sleep=asleep, to_thread=trigger_module.asyncio.to_thread)
+    )
+    for vendor in export_simulator.vendors:
+        set_connection(monkeypatch, export_simulator, vendor)
+    return export_simulator
+
+
+@pytest.fixture
+def connect(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Change a connection: ``connect("mews", password="x", poll_initial=5)``."""
+
+    def change(vendor: str, **changes: Any) -> None:
+        set_connection(monkeypatch, simulator, vendor, **changes)
+
+    return change
+
+
+def set_connection(
+    monkeypatch: pytest.MonkeyPatch, simulator: Simulator, vendor: str, **changes: Any
+) -> None:
+    """Set ``AIRFLOW_CONN_<VENDOR>_DEFAULT``; unknown names go into Extra."""
+    fields = simulator.connection(vendor)
+    extra = {**fields.pop("extra"), "max_requests": 0}
+    for name, value in changes.items():
+        (fields if name in ("host", "password", "conn_type", "login") else extra)[name] = value
+    monkeypatch.setenv(f"AIRFLOW_CONN_{vendor.upper()}_DEFAULT", json.dumps({**fields, "extra": extra}))
