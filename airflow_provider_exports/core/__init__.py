@@ -1,7 +1,7 @@
 """What a vendor author may import; no Airflow, no HTTP library, no clock."""
 
 from airflow_provider_exports.core.auth import Auth, BodyFields, HeaderToken
-from airflow_provider_exports.core.lifecycle import Lifecycle, raise_if_ended
+from airflow_provider_exports.core.lifecycle import Lifecycle, raise_if_ended, raise_unless_ready
 from airflow_provider_exports.core.model import (
     Datasource,
     Export,
@@ -43,4 +43,5 @@ __all__ = [
     "Vendor",
     "VendorSettings",
     "raise_if_ended",
+    "raise_unless_ready",
 ]

@@ -323,6 +323,22 @@ class Lifecycle:
         return ExportTimedOut(f"{state} after {waited:.0f} s.", vendor=self.vendor.name, export_id=export_id)
 
 
+def raise_unless_ready(export: Export) -> None:
+    """Raise why the export has no files to fetch.
+
+    :raises ExportFailed, ExportExpired, ExportCancelled: it never will have.
+    :raises ExportTimedOut: it has none yet.
+    """
+    raise_if_ended(export)
+    if export.state is not ExportState.READY:
+        raise ExportTimedOut(
+            f"it is {export.state}, not ready yet.",
+            vendor=export.vendor,
+            export_id=export.export_id,
+            next_step="Wait for it first, with an export sensor or with the run operator.",
+        )
+
+
 def raise_if_ended(export: Export) -> None:
     """Raise the error of a finished state other than READY.
 

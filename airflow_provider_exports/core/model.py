@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
+
+_UNSAFE_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 
 JSON: TypeAlias = Any
 """Parsed JSON; ``Any`` only at the border, it ends in a vendor's ``parse``."""
@@ -109,6 +112,11 @@ class Problem:
     """Where, in the vendor's field names joined by dots; empty for the whole payload."""
     message: str
     """What is wrong with it."""
+
+
+def file_stem(export_id: str) -> str:
+    """Return an export id as a part of a file name: it comes from outside and may hold ``/`` or ``..``."""
+    return _UNSAFE_IN_NAMES.sub("_", export_id)[:100]
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -21,8 +21,8 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.common.compat.sdk import ObjectStoragePath, mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 
-from airflow_provider_exports.core.lifecycle import Lifecycle, raise_if_ended
-from airflow_provider_exports.core.model import Datasource, Export, ExportState, Payload
+from airflow_provider_exports.core.lifecycle import Lifecycle, raise_unless_ready
+from airflow_provider_exports.core.model import Datasource, Export, ExportFile, Payload, file_stem
 from airflow_provider_exports.core.polling import PollRule
 from airflow_provider_exports.core.registry import vendor_class
 from airflow_provider_exports.core.vendor import Capability, ConnectionInfo, Vendor
@@ -31,7 +31,6 @@ from airflow_provider_exports.exceptions import (
     DownloadIncomplete,
     ExportError,
     ExportRejected,
-    ExportTimedOut,
     InvalidConnection,
     LinkExpired,
     VendorUnavailable,
@@ -145,10 +144,11 @@ class ExportHook(HttpHook):
         :raises ExportTimedOut: it is not ready yet.
         :raises DownloadError: the files could not be landed; nothing is left behind.
         """
-        return self.land_export(self.ready_export(export_id), destination)
+        return self.land_export(self.get_export(export_id), destination)
 
     def land_export(self, export: Export, destination: str) -> dict[str, Any]:
         """Land an export that has just been read; see :meth:`download_export`."""
+        raise_unless_ready(export)
         export_id = export.export_id
         target = ObjectStoragePath(destination)
         try:
@@ -163,19 +163,6 @@ class ExportHook(HttpHook):
             "%s export %s: %d files landed in %s", export.vendor, export_id, len(landed), destination
         )
         return export.result(landed)
-
-    def ready_export(self, export_id: str) -> Export:
-        """Return the export with fresh links, or raise why it has none; see :meth:`download_export`."""
-        export = self.get_export(export_id)
-        raise_if_ended(export)
-        if export.state is not ExportState.READY:
-            raise ExportTimedOut(
-                f"it is {export.state}, not ready yet.",
-                vendor=export.vendor,
-                export_id=export_id,
-                next_step="Wait for it first, with an export sensor or with the run operator.",
-            )
-        return export
 
     def test_connection(self) -> tuple[bool, str]:
         """Make one cheap authenticated call; return whether it worked and what that proves."""
@@ -325,10 +312,10 @@ class ExportHook(HttpHook):
     def _staging(self, target: ObjectStoragePath, export_id: str, cleanup: contextlib.ExitStack) -> Path:
         """Return a new local folder; below a local target itself, so that publishing is one rename."""
         if target.protocol in ("file", "local", ""):
-            path = Path(target.path) / f".{export_id}.{uuid.uuid4().hex}.part"
+            path = Path(target.path) / f".{file_stem(export_id)}.{uuid.uuid4().hex}.part"
             path.mkdir(parents=True)
         else:
-            path = Path(tempfile.mkdtemp(prefix=f"export-{export_id}-"))
+            path = Path(tempfile.mkdtemp(prefix=f"export-{file_stem(export_id)}-"))
         cleanup.callback(shutil.rmtree, path, ignore_errors=True)
         return path
 
@@ -373,7 +360,7 @@ class _Links:
         self._hook = hook
         self._take(export)
 
-    def fresh(self, position: int) -> Any:
+    def fresh(self, position: int) -> ExportFile:
         """Return the file at ``position`` with a link that is still good."""
         settings = self._hook.vendor.settings
         age = time.monotonic() - self._taken_at
@@ -384,7 +371,8 @@ class _Links:
     def renew(self) -> None:
         """Ask the vendor for new links to the same files."""
         before = self._export
-        export = self._hook.ready_export(before.export_id)
+        export = self._hook.get_export(before.export_id)
+        raise_unless_ready(export)
         if [(f.name, f.size) for f in export.files] != [(f.name, f.size) for f in before.files]:
             raise DownloadIncomplete("the vendor changed the list of files during the download.")
         self._take(export)

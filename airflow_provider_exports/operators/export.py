@@ -213,19 +213,19 @@ class RunExportOperator(CreateExportOperator):
 
         with airflow_errors():
             read_event(event, export_id)
-            return self._finish(self.hook.ready_export(export_id))
+            return self._finish(self.hook.get_export(export_id))
 
     def _go_on(self, context: Context, export: Export) -> Any:
         timeout = self._wait_timeout()
         if not self.deferrable:
-            self.hook.wait_for_export(
-                export.export_id, timeout=timeout, poll_interval=as_seconds(self.poll_interval)
+            poll_interval = as_seconds(self.poll_interval)
+            return self._finish(
+                self.hook.wait_for_export(export.export_id, timeout=timeout, poll_interval=poll_interval)
             )
-            return self._finish(self.hook.ready_export(export.export_id))
         # A quick export needs no trigger, and a trigger that fires soon can lose the task.
         export = self.hook.get_export(export.export_id)
         if export.state.finished:
-            return self._finish(self.hook.ready_export(export.export_id))
+            return self._finish(export)
         from airflow_provider_exports.triggers.export import ExportTrigger
 
         return self.defer(
@@ -242,6 +242,9 @@ class RunExportOperator(CreateExportOperator):
         )
 
     def _finish(self, export: Export) -> dict[str, Any]:
+        from airflow_provider_exports.core.lifecycle import raise_unless_ready
+
+        raise_unless_ready(export)
         if self.skip_if_empty and not export.files:
             raise AirflowSkipException(f"{export.vendor} export {export.export_id} has no files.")
         return self.hook.land_export(export, self.destination) if self.destination else export.result()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -146,16 +147,22 @@ class AsyncTransport:
     async def _tls(self) -> ssl.SSLContext | bool:
         if self._ssl is None:
             verify = self._vendor.settings.tls_verify
-            if isinstance(verify, str):
-                # Reading a bundle of certificates takes long enough to be felt by other triggers.
-                self._ssl = await asyncio.to_thread(ssl.create_default_context, cafile=verify)
-            else:
-                self._ssl = verify
+            if verify is True:
+                # As requests does on a worker, so that both trust the same authorities.
+                verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+            # Reading a bundle of certificates takes long enough to be felt by other triggers.
+            self._ssl = await asyncio.to_thread(_trusting, verify) if isinstance(verify, str) else verify
         return self._ssl
 
     def _proxy(self, url: str) -> str | None:
         # As requests does on a worker; aiohttp by itself would read no_proxy differently.
         return self._vendor.settings.proxy or select_proxy(url, get_environ_proxies(url))
+
+
+def _trusting(authorities: str) -> ssl.SSLContext:
+    if os.path.isdir(authorities):
+        return ssl.create_default_context(capath=authorities)
+    return ssl.create_default_context(cafile=authorities)
 
 
 def _network_error(error: Exception) -> NetworkError:

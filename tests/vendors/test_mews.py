@@ -124,6 +124,14 @@ def test_states_of_the_vendor(raw: dict[str, Any], state: ExportState, files: in
     assert not any(file.authenticated for file in seen.files)
 
 
+def test_hostile_id_cannot_leave_the_target() -> None:
+    """Names are made from the id, and an id is only text from outside."""
+    files = [{"Url": "https://files.example/1", "SizeInBytes": 3}]
+    raw = export("Success", Id="../../etc/x", Files=files, ExpiresUtc="2027-01-22T08:00:00Z")
+    seen = vendor().parse(raw, NOW)
+    assert seen.files[0].name == "_etc_x-1.jsonl"
+
+
 def test_unknown_status_waits_or_fails_as_the_connection_says() -> None:
     """The default takes it for running; ``fail`` raises at once."""
     seen = Replay([found(export("Archiving"))]).run(life().check(EXPORT_ID))

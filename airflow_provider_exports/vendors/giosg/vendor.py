@@ -23,6 +23,7 @@ from airflow_provider_exports.core.model import (
     ExportState,
     Payload,
     Problem,
+    file_stem,
 )
 from airflow_provider_exports.core.vendor import (
     Capability,
@@ -194,7 +195,7 @@ class GiosgVendor(Vendor):
         if state is ExportState.READY:
             extension = raw.get("format") or "bin"
             authenticated = self.settings.download_auth != "never"
-            files = (ExportFile(f"{raw['id']}.{extension}", url, None, authenticated, extension),)
+            files = (ExportFile(f"{file_stem(raw['id'])}.{extension}", url, None, authenticated, extension),)
         return Export(
             vendor=self.name,
             export_id=raw["id"],

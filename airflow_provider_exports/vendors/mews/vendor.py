@@ -24,6 +24,7 @@ from airflow_provider_exports.core.model import (
     ExportState,
     Payload,
     Problem,
+    file_stem,
 )
 from airflow_provider_exports.core.vendor import Capability, Vendor, VendorSettings, invalid_payload
 from airflow_provider_exports.core.wire import Flow, Request, Response
@@ -202,7 +203,12 @@ class MewsVendor(Vendor):
         if state is ExportState.READY:
             # No files is a valid result: no rows.
             files = tuple(
-                ExportFile(f"{raw['Id']}-{number}.jsonl", entry["Url"], entry["SizeInBytes"], format="jsonl")
+                ExportFile(
+                    f"{file_stem(raw['Id'])}-{number}.jsonl",
+                    entry["Url"],
+                    entry["SizeInBytes"],
+                    format="jsonl",
+                )
                 for number, entry in enumerate(raw.get("Files") or (), start=1)
             )
         return Export(

@@ -1,0 +1,321 @@
+"""What README and documentation show is run, linked and true."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from airflow_provider_exports.core import Capability, ExportState, VendorSettings, lifecycle
+from airflow_provider_exports.core.registry import BUILT_IN, vendor_class
+from airflow_provider_exports.core.retry import RetryRule
+from airflow_provider_exports.hooks import export as export_hook
+from airflow_provider_exports.provider_info import connection_type
+from airflow_provider_exports.simulator import Simulator
+from airflow_provider_exports.triggers.export import MINIMUM_DELAY
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("[!_]*/*.md")), ROOT / "docs" / "index.md"]
+FENCE = re.compile(r"^```(\S+)([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)")
+# Pages whose snippets call hooks; those of all other pages make DAGs.
+HOOK_PAGES = ["docs/explanation/errors.md", "docs/how-to/connect.md", "docs/tutorial/first-export.md"]
+TEST_PAGE = "docs/how-to/test-your-dag.md"
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def fences(page: Path, language: str) -> list[str]:
+    return [body for kind, _, body in FENCE.findall(page.read_text("utf-8")) if kind == language]
+
+
+def tables_module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("exports_doc_tables", ROOT / "docs" / "_ext" / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TABLES = tables_module()
+PYTHON_PAGES = [name_of(page) for page in PAGES if fences(page, "python")]
+DAG_PAGES = [name for name in PYTHON_PAGES if any("DAG(" in body for body in fences(ROOT / name, "python"))]
+
+
+@pytest.fixture
+def simulator(export_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    """Both vendors as their default connections; an export is ready at the first look."""
+    for vendor in export_simulator.vendors:
+        export_simulator.configure(vendor, ready_after_reads=1)
+        connection = export_simulator.connection_json(vendor)
+        monkeypatch.setenv(f"AIRFLOW_CONN_{vendor.upper()}_DEFAULT", connection)
+    return export_simulator
+
+
+def in_folder(source: str, folder: Path) -> str:
+    """Return a snippet that lands its files below ``folder``."""
+    return re.sub(r"file:///(?:data|tmp)", f"file://{folder}", source)
+
+
+def parsed(source: str, folder: Path) -> Any:
+    """Return the one DAG that Airflow finds in ``source``."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:
+        from airflow.models.dagbag import DagBag
+    file = folder / "dags" / "documented.py"
+    file.parent.mkdir()
+    file.write_text(source, "utf-8")
+    bag = DagBag(str(file.parent))
+    assert not bag.import_errors
+    (dag,) = bag.dags.values()
+    return dag
+
+
+def rendered(task: Any) -> Any:
+    """Return ``task`` as it runs: one instance of a mapped one, templates filled in."""
+    start = datetime(2026, 1, 5, 3, tzinfo=UTC)
+    if hasattr(task, "expand_input"):
+        rooms = task.expand_input.value["room_id"]
+        task = task.unmap({"room_id": rooms[0]})
+    values = {
+        "data_interval_start": start,
+        "data_interval_end": start + timedelta(days=1),
+        "ds": "2026-01-05",
+        "task": task,
+    }
+    task.render_template_fields(values)
+    return task
+
+
+@pytest.mark.parametrize("page", PYTHON_PAGES)
+def test_python_snippet_compiles(page: str) -> None:
+    """Every Python snippet is valid Python."""
+    for number, source in enumerate(fences(ROOT / page, "python"), start=1):
+        compile(source, f"{page}, snippet {number}", "exec")
+
+
+def test_every_python_snippet_is_run_somewhere() -> None:
+    """A page with Python belongs to one of the groups of pages that are run below."""
+    assert set(PYTHON_PAGES) <= {*HOOK_PAGES, TEST_PAGE, *DAG_PAGES}
+
+
+@pytest.mark.parametrize("page", DAG_PAGES)
+def test_dag_snippet_runs_against_the_simulator(page: str, simulator: Simulator, tmp_path: Path) -> None:
+    """A DAG of the documentation is found by Airflow, and its tasks create, wait and land."""
+    from airflow_provider_exports.operators.export import RunExportOperator
+    from airflow_provider_exports.sensors.export import ExportSensor
+
+    (source,) = [body for body in fences(ROOT / page, "python") if "DAG(" in body]
+    landed = tmp_path / "landed"
+    dag = parsed(in_folder(source, landed), tmp_path)
+    export_id = None
+    for original in dag.topological_sort():
+        if export_id is not None:
+            original.export_id = export_id
+        task = rendered(original)
+        if isinstance(task, ExportSensor):
+            assert task.poke({})
+            continue
+        result = task.execute({})
+        if isinstance(result, str):
+            export_id = result
+        elif isinstance(task, RunExportOperator) or export_id is not None:
+            assert result["state"] == "ready"
+            assert all(Path(file["uri"].removeprefix("file://")).is_file() for file in result["files"])
+    assert list(landed.rglob("*.*"))
+
+
+def test_readme_dag_defers(simulator: Simulator, tmp_path: Path) -> None:
+    """The DAG of the README gives its worker up while the vendor works."""
+    from airflow.providers.common.compat.sdk import TaskDeferred
+
+    simulator.configure("mews", ready_after_seconds=3600.0)
+    (source,) = fences(ROOT / "README.md", "python")
+    (task,) = parsed(in_folder(source, tmp_path), tmp_path).tasks
+    with pytest.raises(TaskDeferred) as deferred:
+        rendered(task).execute({})
+    (record,) = simulator.exports("mews")
+    assert deferred.value.trigger.serialize()[1]["export_id"] == record.id
+
+
+@pytest.mark.parametrize("page", HOOK_PAGES)
+def test_hook_snippets_run_against_the_simulator(page: str, simulator: Simulator, tmp_path: Path) -> None:
+    """The snippets of a page run one after the other, as a reader types them."""
+    names: dict[str, Any] = {}
+    for number, source in enumerate(fences(ROOT / page, "python"), start=1):
+        if "DAG(" not in source:
+            exec(compile(in_folder(source, tmp_path), f"{page}, snippet {number}", "exec"), names)
+    if page.endswith("first-export.md"):
+        assert (names["export"].state, len(names["export"].files)) == ("ready", 2)
+        assert len(names["result"]["files"]) == 2
+        assert len(list(tmp_path.rglob("*.jsonl"))) == 2
+        assert len(list(tmp_path.rglob("*.csv"))) == 1
+        assert len(simulator.requests("mews", "create")) == 1
+
+
+def test_sensor_snippet_makes_a_sensor() -> None:
+    """The snippet without a DAG in the page on deferrable tasks makes what it says."""
+    from airflow_provider_exports.sensors.giosg import GiosgExportSensor
+
+    page = ROOT / "docs/how-to/wait-without-a-worker.md"
+    (source,) = [body for body in fences(page, "python") if "DAG(" not in body]
+    # Evaluating the last expression gives the sensor itself.
+    *imports, last = source.strip().split("\n\n")
+    names: dict[str, Any] = {}
+    exec("\n".join(imports), names)
+    assert isinstance(eval(last, names), GiosgExportSensor)
+
+
+def test_test_snippets_pass(tmp_path: Path) -> None:
+    """The tests that a reader copies from the page on testing pass."""
+    module = tmp_path / "test_documented.py"
+    module.write_text("\n\n".join(fences(ROOT / TEST_PAGE, "python")), "utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", "utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(module)]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = len(re.findall(r"^def test_", module.read_text("utf-8"), re.MULTILINE))
+    assert f"{expected} passed" in done.stdout
+
+
+def test_tutorial_shows_what_the_simulator_prints(simulator: Simulator) -> None:
+    """The connections in the tutorial are those that the simulator hands out on its default ports."""
+    text = (ROOT / "docs/tutorial/first-export.md").read_text("utf-8")
+    shown = re.findall(r"AIRFLOW_CONN_(\w+)_DEFAULT='(.*)'", text)
+    assert len(shown) == 2 * len(simulator.vendors)
+    for name, connection in shown:
+        printed = simulator.connection_json(name.lower())
+        assert connection == printed.replace(simulator.api_origin, "http://127.0.0.1:8765")
+
+
+def test_connections_as_json_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection written as JSON in the documentation builds its vendor, and all its settings exist."""
+    from airflow_provider_exports.hooks.export import ExportHook
+
+    found = re.findall(r"AIRFLOW_CONN_(\w+)='(.*)'", (ROOT / "docs/how-to/connect.md").read_text("utf-8"))
+    assert len(found) == len(BUILT_IN)
+    for conn_id, connection in found:
+        monkeypatch.setenv(f"AIRFLOW_CONN_{conn_id}", connection)
+        vendor = ExportHook(conn_id.lower()).vendor
+        values = json.loads(connection)
+        assert vendor.name == values["conn_type"]
+        assert set(values["extra"]) <= {field.name for field in fields(vendor.settings)}
+
+
+def headings(page: Path) -> Iterator[str]:
+    """Yield the anchors that the headings of a page get."""
+    text = FENCE.sub("", page.read_text("utf-8"))
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", [name_of(page) for page in PAGES])
+def test_relative_links_lead_somewhere(page: str) -> None:
+    """A relative link leads to a file of the repository, and its anchor to a heading there."""
+    for link in LINK.findall(FENCE.sub("", (ROOT / page).read_text("utf-8"))):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.is_file(), link
+        assert not anchor or anchor in headings(target), link
+
+
+@pytest.mark.parametrize("vendor", BUILT_IN)
+def test_settings_tables_are_complete(vendor: str) -> None:
+    """Every setting of a vendor is in exactly one of its two tables, with a meaning and its default."""
+    own, shared = TABLES.settings(vendor, "own"), TABLES.settings(vendor, "shared")
+    rows = [row.split(" | ") for row in [*own.splitlines()[2:], *shared.splitlines()[2:]]]
+    settings = vendor_class(vendor).settings_class
+    assert sorted(row[0].strip("| `") for row in rows) == sorted(field.name for field in fields(settings))
+    assert all(row[-1].strip(" |") for row in rows)
+    assert len(shared.splitlines()) - 2 == len(fields(VendorSettings))
+
+
+@pytest.mark.parametrize("vendor", BUILT_IN)
+def test_form_defaults_are_those_of_the_settings(vendor: str) -> None:
+    """A form field is a setting of the same name, and shows the default that holds without it."""
+    defaults = {field.name: field.default for field in fields(vendor_class(vendor).settings_class)}
+    for name, field in connection_type(vendor)["conn-fields"].items():
+        assert name in defaults
+        assert field["schema"].get("default", defaults[name]) == defaults[name]
+
+
+@pytest.mark.parametrize("vendor", BUILT_IN)
+def test_vendor_is_documented(vendor: str) -> None:
+    """A built-in vendor has a page with its fields, and its form and settings where connections are."""
+    page = (ROOT / f"docs/vendors/{vendor}.md").read_text("utf-8")
+    assert f"{{generated}} fields {vendor}\n" in page
+    assert page.index("## Limits") < page.index("## Fields")
+    connect = (ROOT / "docs/how-to/connect.md").read_text("utf-8")
+    for wanted in (f"form {vendor}", f"settings {vendor} own", f"settings {vendor} shared"):
+        assert f"{{generated}} {wanted}\n" in connect
+
+
+def test_generated_tables_can_be_made() -> None:
+    """Every table that a page asks for exists and has rows."""
+    asked = [
+        name.split()
+        for page in PAGES
+        for name in re.findall(r"^```\{generated\} (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert asked
+    for arguments in asked:
+        assert len(TABLES.table(*arguments).splitlines()) > 2, arguments
+
+
+def test_vendor_tables_tell_the_capabilities() -> None:
+    """README and vendor pages say *no* to a listing exactly where the vendor has none."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for vendor in BUILT_IN:
+        capabilities = vendor_class(vendor).capabilities
+        (row,) = re.findall(rf"^\| \[{vendor_class(vendor).display_name}\].*$", readme, re.MULTILINE)
+        assert (row.split(" | ")[4] != "no") == (Capability.LIST in capabilities)
+        assert (row.split(" | ")[5] != "no") == (Capability.DATASOURCES in capabilities)
+        page = (ROOT / f"docs/vendors/{vendor}.md").read_text("utf-8")
+        (row,) = re.findall(r"^\| yes \| yes.*$", page, re.MULTILINE)
+        assert (row.split(" | ")[2] != "no") == (Capability.LIST in capabilities)
+        assert (row.split(" | ")[3] != "no") == (Capability.DATASOURCES in capabilities)
+
+
+def test_state_diagram_has_every_state() -> None:
+    """The diagram of the lifecycle names all states."""
+    (diagram,) = [body for body in fences(ROOT / "docs/explanation/lifecycle.md", "text") if "create" in body]
+    assert {state.value for state in ExportState} <= set(re.findall(r"\w+", diagram))
+
+
+def test_numbers_in_the_text_hold() -> None:
+    """Numbers that the documentation gives in prose are those in the code; change both."""
+    rule, shared = RetryRule(), VendorSettings()
+    mews, giosg = (vendor_class(name).settings_class() for name in ("mews", "giosg"))
+    # explanation/lifecycle.md
+    assert (lifecycle.LOOK_AGAIN, lifecycle.CLOCK_MARGIN, export_hook._TRANSFERS) == ((3.0, 10.0), 300.0, 3)
+    # explanation/errors.md
+    assert (lifecycle.READ_AGAIN, lifecycle.NOT_FOUND_GRACE) == ((1.0, 3.0), 30.0)
+    assert (rule.initial, rule.maximum, rule.patience) == (1.0, 30.0, 60.0)
+    assert (shared.retry_attempts, shared.max_poll_failures) == (5, 10)
+    # how-to/wait-without-a-worker.md
+    assert (MINIMUM_DELAY, shared.conflict_interval) == (10.0, 300.0)
+    assert (mews.settle_delay, giosg.settle_delay) == (360.0, 3600.0)
+    assert (mews.wait_timeout, giosg.wait_timeout) == (86400.0, 3600.0)
+    # vendors/*.md
+    assert (mews.link_lifetime, mews.max_window_days, mews.max_posting_days) == (600.0, 180.0, 180.0)
+    assert (mews.update_lag, mews.max_requests, mews.max_requests_period) == (300.0, 200, 30.0)
+    assert (mews.expiry_margin, giosg.expiry_margin) == (30.0, 30.0)
+    assert (giosg.max_requests, giosg.max_requests_period, giosg.max_window_days) == (4, 1.0, 31.0)
+    assert (giosg.poll_initial, giosg.poll_factor, giosg.poll_maximum) == (2.0, 1.5, 30.0)
