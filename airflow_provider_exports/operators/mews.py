@@ -64,46 +64,11 @@ class MewsCreateExportOperator(CreateExportOperator):
         self.posting_end = posting_end
 
 
-class MewsRunExportOperator(RunExportOperator):
+class MewsRunExportOperator(MewsCreateExportOperator, RunExportOperator):
     """Create a Mews export of one entity type, wait for it and, with ``destination``, land its files.
 
-    :param mews_conn_id: connection of type ``mews``.
-    :param entity_type: ``OrderItem``, ``Payment``, ``Reservation`` … (templated).
-    :param enterprise_ids: UUIDs of the enterprises, at most 1000 (templated); None for all the token reaches.
-    :param chain_ids: UUIDs of the chains, at most 1000 (templated); None for all the token reaches.
-    :param start_utc: only what was updated from this moment on (templated): ISO 8601 text, datetime or
-        pendulum.
-    :param end_utc: only what was updated before this moment (templated); at most 180 days after
-        ``start_utc``.
-    :param posting_start: first posting date, included (templated); for ``LedgerEntry``, which needs it.
-    :param posting_end: last posting date, included (templated).
-
-    The other parameters are those of
+    Parameters are those of :class:`MewsCreateExportOperator` and of
     :class:`~airflow_provider_exports.operators.export.RunExportOperator`.
     """
 
     template_fields: Sequence[str] = (*RunExportOperator.template_fields, *_PARAMETERS)
-    vendor_name: ClassVar[str | None] = "mews"
-    payload_parameters: ClassVar[Sequence[str]] = _PARAMETERS
-
-    def __init__(
-        self,
-        *,
-        mews_conn_id: str = "mews_default",
-        entity_type: str | None = None,
-        enterprise_ids: list[str] | None = None,
-        chain_ids: list[str] | None = None,
-        start_utc: str | datetime | None = None,
-        end_utc: str | datetime | None = None,
-        posting_start: str | date | None = None,
-        posting_end: str | date | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(conn_id=mews_conn_id, **kwargs)
-        self.entity_type = entity_type
-        self.enterprise_ids = enterprise_ids
-        self.chain_ids = chain_ids
-        self.start_utc = start_utc
-        self.end_utc = end_utc
-        self.posting_start = posting_start
-        self.posting_end = posting_end
