@@ -192,7 +192,7 @@ class RateLimited(VendorUnavailable):
 class UnknownOutcome(ExportError):
     """A create was sent and not answered properly: the export may or may not exist."""
 
-    advice = "Look at the vendor before creating it again."
+    advice = "Look at the vendor before you clear the task: a retry creates it again."
 
 
 class UnexpectedResponse(ExportError):
@@ -237,9 +237,9 @@ class ExportTimedOut(ExportError):
 
 
 class DownloadError(ExportError):
-    """The files of a ready export could not be landed; nothing incomplete was left behind."""
+    """The files of a ready export could not be landed; no incomplete file was left behind."""
 
-    advice = "Let the task retry; the export itself stays available until it expires."
+    advice = "The export stays at the vendor until it expires: the download operator fetches it by its id."
 
 
 class DownloadIncomplete(DownloadError):

@@ -44,7 +44,7 @@ _CONNECTION_TYPES: list[dict[str, Any]] = [
         "hook-class-name": "airflow_provider_exports.hooks.giosg.GiosgHook",
         "hook-name": "giosg",
         "ui-field-behaviour": {
-            "hidden-fields": ["schema", "port", "login", "extra"],
+            "hidden-fields": ["schema", "port", "login"],
             "relabeling": {"host": "API address", "password": "Access token"},
             "placeholders": {
                 "host": "https://service.giosg.com",
@@ -67,7 +67,7 @@ _CONNECTION_TYPES: list[dict[str, Any]] = [
         "hook-class-name": "airflow_provider_exports.hooks.mews.MewsHook",
         "hook-name": "Mews",
         "ui-field-behaviour": {
-            "hidden-fields": ["schema", "port", "login", "extra"],
+            "hidden-fields": ["schema", "port", "login"],
             "relabeling": {"host": "Platform address", "password": "Access token"},
             "placeholders": {
                 "host": "https://api.mews.com",

@@ -69,12 +69,12 @@ class VendorSettings:
     """Longest silence during one API call."""
     verify: str = "true"
     """TLS: ``true``, ``false``, or the path of a CA bundle."""
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     """Proxy URL for API calls and files; empty takes the worker's environment."""
     allow_http: bool = False
     """Permit plain http to a host that is not this machine."""
     max_requests: int = 0
-    """Most API requests of one process within ``max_requests_period``; 0 for no limit of ours."""
+    """Most API requests of one task within ``max_requests_period``; 0 for no limit of ours."""
     max_requests_period: float = 1.0
     """Period of ``max_requests``."""
     retry_attempts: int = 5

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 import requests.auth
@@ -24,10 +25,12 @@ from airflow.providers.http.hooks.http import HttpHook
 from airflow_provider_exports.core.lifecycle import Lifecycle, raise_unless_ready
 from airflow_provider_exports.core.model import Datasource, Export, ExportFile, Payload, file_stem
 from airflow_provider_exports.core.polling import PollRule
+from airflow_provider_exports.core.redact import redact
 from airflow_provider_exports.core.registry import vendor_class
 from airflow_provider_exports.core.vendor import Capability, ConnectionInfo, Vendor
 from airflow_provider_exports.core.wire import Plan, Request, origin
 from airflow_provider_exports.exceptions import (
+    DownloadError,
     DownloadIncomplete,
     ExportError,
     ExportRejected,
@@ -59,7 +62,7 @@ class ExportHook(HttpHook):
     :param vendor_name: vendor that the connection must be of; None takes any.
     :param method: HTTP method of ``hook.run``.
 
-    All methods raise :class:`~airflow_provider_exports.exceptions.ExportError` subclasses.
+    The methods for exports raise :class:`~airflow_provider_exports.exceptions.ExportError` subclasses.
     """
 
     conn_name_attr = "conn_id"
@@ -142,7 +145,7 @@ class ExportHook(HttpHook):
         :return: see :meth:`Export.result`.
         :raises ExportFailed, ExportExpired, ExportCancelled: it is not ready and never will be.
         :raises ExportTimedOut: it is not ready yet.
-        :raises DownloadError: the files could not be landed; nothing is left behind.
+        :raises DownloadError: the files could not be landed; no incomplete one is left behind.
         """
         return self.land_export(self.get_export(export_id), destination)
 
@@ -159,6 +162,13 @@ class ExportHook(HttpHook):
         except ExportError as error:
             error.vendor, error.export_id = error.vendor or export.vendor, error.export_id or export_id
             raise
+        except OSError as error:
+            raise DownloadError(
+                f"{redact(destination)} cannot be written to: {error.strerror or type(error).__name__}.",
+                vendor=export.vendor,
+                export_id=export_id,
+                next_step="Check the destination, its permissions and its free space.",
+            ) from error
         self.log.info(
             "%s export %s: %d files landed in %s", export.vendor, export_id, len(landed), destination
         )
@@ -380,7 +390,11 @@ class _Links:
     def _take(self, export: Export) -> None:
         self._export, self._taken_at = export, time.monotonic()
         for file in export.files:
-            mask_secret(file.url)
+            # HTTP libraries log what comes after the host, and by itself.
+            parts = urlsplit(file.url)
+            for secret in (file.url, parts._replace(scheme="", netloc="").geturl(), parts.query):
+                if secret not in ("", parts.path):
+                    mask_secret(secret)
 
 
 class _SignedByVendor(requests.auth.AuthBase):

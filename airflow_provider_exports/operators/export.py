@@ -18,7 +18,14 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_exports.exceptions import ExportConflict, ExportError, InvalidPayload
+from airflow_provider_exports.exceptions import (
+    ExportConflict,
+    ExportError,
+    ExportNotFound,
+    InvalidPayload,
+    UnexpectedResponse,
+    VendorUnavailable,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -108,10 +115,10 @@ class CreateExportOperator(BaseOperator):
         self, context: Context, event: dict[str, Any] | None = None, give_up_at: float | None = None
     ) -> Any:
         """Create the export after a pause in the triggerer."""
-        from airflow_provider_exports.triggers.export import read_event
+        from airflow_provider_exports.triggers.export import awaited_export
 
         with airflow_errors():
-            read_event(event)
+            awaited_export(event)
             return self._go_on(context, self._create(give_up_at))
 
     def _go_on(self, context: Context, export: Export) -> Any:
@@ -205,14 +212,14 @@ class RunExportOperator(CreateExportOperator):
         self.poll_interval = poll_interval
         self.skip_if_empty = skip_if_empty
 
-    def execute_complete(
-        self, context: Context, event: dict[str, Any] | None = None, export_id: str = ""
-    ) -> Any:
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Land the export after the wait in the triggerer."""
-        from airflow_provider_exports.triggers.export import read_event
+        from airflow_provider_exports.triggers.export import awaited_export
 
         with airflow_errors():
-            read_event(event, export_id)
+            export_id = awaited_export(event)
+            if export_id is None:
+                raise UnexpectedResponse("the trigger's event names no export.", vendor=self.vendor_name)
             return self._finish(self.hook.get_export(export_id))
 
     def _go_on(self, context: Context, export: Export) -> Any:
@@ -223,7 +230,11 @@ class RunExportOperator(CreateExportOperator):
                 self.hook.wait_for_export(export.export_id, timeout=timeout, poll_interval=poll_interval)
             )
         # A quick export needs no trigger, and a trigger that fires soon can lose the task.
-        export = self.hook.get_export(export.export_id)
+        try:
+            export = self.hook.get_export(export.export_id)
+        except (ExportNotFound, UnexpectedResponse, VendorUnavailable) as error:
+            # It exists: whether it is only not visible yet, or the vendor not well, the wait will tell.
+            self.log.info("%s", error)
         if export.state.finished:
             return self._finish(export)
         from airflow_provider_exports.triggers.export import ExportTrigger
@@ -237,7 +248,6 @@ class RunExportOperator(CreateExportOperator):
                 end_time=time.time() + timeout,
             ),
             method_name="execute_complete",
-            kwargs={"export_id": export.export_id},
             timeout=timedelta(seconds=timeout + _FRAMEWORK_MARGIN),
         )
 

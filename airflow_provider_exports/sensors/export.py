@@ -99,10 +99,10 @@ class ExportSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:
         """Read what the trigger saw."""
-        from airflow_provider_exports.triggers.export import read_event
+        from airflow_provider_exports.triggers.export import awaited_export
 
         with airflow_errors():
             try:
-                read_event(event, self.export_id)
+                awaited_export(event)
             except ExportTimedOut as error:
                 raise AirflowSensorTimeout(str(error)) from error

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -160,6 +162,17 @@ class AsyncTransport:
 
 
 def _trusting(authorities: str) -> ssl.SSLContext:
+    """Return the context for a file or folder of certificates; one for all transports until that changes."""
+    # Each costs tens of milliseconds of CPU: one per waiting export would keep a triggerer busy with that.
+    with _ONE_AT_A_TIME:
+        return _context(authorities, os.stat(authorities).st_mtime_ns)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@lru_cache(maxsize=16)
+def _context(authorities: str, _changed_at: int) -> ssl.SSLContext:
     if os.path.isdir(authorities):
         return ssl.create_default_context(capath=authorities)
     return ssl.create_default_context(cafile=authorities)

@@ -89,7 +89,7 @@ def test_connection_test_succeeds(simulator: Simulator, vendor: str) -> None:
 @pytest.mark.parametrize(
     ("vendor", "changes", "said"),
     [
-        ("mews", {"password": "wrong"}, "Check the credentials"),
+        ("mews", {"password": "wrong"}, "Check both tokens"),
         ("mews", {"client_token": ""}, "no client token"),
         ("giosg", {"password": "wrong"}, "Check the credentials"),
         ("giosg", {"host": "http://giosg.example"}, "allow_http"),
@@ -262,3 +262,27 @@ def test_wait_blocks_until_ready(simulator: Simulator) -> None:
     export = hook.create_export({"EntityType": "Bill"})
     assert hook.wait_for_export(export.export_id, poll_interval=30).state is ExportState.READY
     assert len([r for r in simulator.requests("mews") if r.operation == "get"]) <= 6
+
+
+def test_unwritable_destination_is_said(simulator: Simulator, tmp_path: Path) -> None:
+    """A file in the place of the folder ends in an error that names the destination."""
+    (tmp_path / "taken").write_text("kept")
+    with pytest.raises(DownloadError, match="taken cannot be written to"):
+        land(simulator, tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "kept"
+
+
+def test_links_are_masked_as_http_libraries_log_them(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """urllib3 logs path and query without the host; the masker must know that form as well."""
+    from airflow_provider_exports.hooks import export as module
+
+    masked: list[str] = []
+    monkeypatch.setattr(module, "mask_secret", masked.append)
+    simulator.configure("giosg", file_url="signed")
+    land(simulator, tmp_path)
+    query = next(r for r in simulator.requests("giosg") if r.origin == "files")
+    logged = f"{query.path}?{'&'.join(f'{k}={v}' for k, v in query.query.items())}"
+    assert logged in masked
+    assert any(simulator.link_secret in text and "/" not in text for text in masked)

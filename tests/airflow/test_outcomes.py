@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSkipException
+from airflow.providers.common.compat.sdk import AirflowSkipException, TaskDeferred
 
 from airflow_provider_exports import exceptions as errors
 from airflow_provider_exports.operators.export import (
@@ -22,7 +22,7 @@ from airflow_provider_exports.operators.export import (
 from airflow_provider_exports.operators.giosg import GiosgCreateExportOperator, GiosgRunExportOperator
 from airflow_provider_exports.operators.mews import MewsCreateExportOperator, MewsRunExportOperator
 from airflow_provider_exports.simulator import Simulator
-from tests.airflow.both_modes import error_of, run
+from tests.airflow.both_modes import error_of, fire, run
 from tests.airflow.conftest import Connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -264,6 +264,28 @@ def test_empty_export(simulator: Simulator, deferrable: bool, tmp_path: Path) ->
     assert run(mews(deferrable, destination=tmp_path.as_uri()))["files"] == []
     with pytest.raises(AirflowSkipException):
         run(mews(deferrable, skip_if_empty=True))
+
+
+@pytest.mark.parametrize("trouble", ["invisible", "500", "malformed_json"])
+def test_trouble_right_after_the_create_does_not_lose_the_export(
+    simulator: Simulator, deferrable: bool, trouble: str
+) -> None:
+    """An export that exists is waited for, even when the first looks at it fail."""
+    if trouble == "invisible":
+        simulator.configure("giosg", visible_after_seconds=8.0)
+    else:
+        simulator.fail_next("giosg", "get", fault=trouble, times=6)
+    result = run(giosg(simulator, deferrable))
+    assert [export.id for export in simulator.exports("giosg")] == [result["export_id"]]
+
+
+def test_arguments_of_a_deferral_are_not_needed(simulator: Simulator) -> None:
+    """``airflow dags test`` resumes a task without them."""
+    make = mews(True)
+    with pytest.raises(TaskDeferred) as deferred:
+        make().execute({})
+    event = fire(deferred.value.trigger)
+    assert getattr(make(), deferred.value.method_name)({}, event=event)["state"] == "ready"
 
 
 def test_dead_link_is_replaced_once(simulator: Simulator, deferrable: bool, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from airflow_provider_exports.sensors.export import ExportSensor
 from airflow_provider_exports.sensors.giosg import GiosgExportSensor
 from airflow_provider_exports.sensors.mews import MewsExportSensor
 from airflow_provider_exports.simulator import Simulator
-from airflow_provider_exports.triggers.export import ExportTrigger, read_event
+from airflow_provider_exports.triggers.export import ExportTrigger, awaited_export
 from tests.airflow.both_modes import error_of, fire, run
 from tests.airflow.conftest import Connect
 
@@ -142,7 +142,7 @@ def test_unforeseen_error_becomes_an_event_without_its_text(
     assert event["error"]["type"] == "RuntimeError"
     assert "s3same" not in json.dumps(event)
     with pytest.raises(Exception, match=r"RuntimeError: the trigger met an unforeseen error"):
-        read_event(event, "e1")
+        awaited_export(event)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,9 @@ def test_unforeseen_error_becomes_an_event_without_its_text(
         {},
         "ready",
         {"v": 2, "export_id": "e1", "state": "ready"},
-        {"v": 1, "export_id": "e2", "state": "ready"},
+        {"v": 1, "export_id": 7, "state": "ready"},
+        {"v": 1, "export_id": "e1", "state": None},
+        {"v": 1, "export_id": None, "state": "ready"},
         {"v": 1, "export_id": "e1", "state": "melted"},
         {"v": 1, "export_id": "e1"},
     ],
@@ -160,13 +162,13 @@ def test_unforeseen_error_becomes_an_event_without_its_text(
 def test_events_that_are_not_understood_fail(event: Any) -> None:
     """Nothing but a known state of the right export is success."""
     with pytest.raises(UnexpectedResponse):
-        read_event(event, "e1")
+        awaited_export(event)
 
 
 def test_event_of_this_release_stays_readable() -> None:
     """Tasks that were deferred before an upgrade resume after it: this literal must go on working."""
     event = {"v": 1, "vendor": "mews", "export_id": "e1", "state": "ready"}
-    assert read_event(event, "e1") is ExportState.READY
+    assert awaited_export(event) == "e1"
     failed = {
         "v": 1,
         "vendor": "mews",
@@ -174,7 +176,7 @@ def test_event_of_this_release_stays_readable() -> None:
         "error": {"type": "ExportFailed", "message": "it failed.", "vendor": "mews", "export_id": "e1"},
     }
     with pytest.raises(ExportFailed, match=r"mews export e1: it failed\."):
-        read_event(failed, "e1")
+        awaited_export(failed)
 
 
 def test_missing_connection_is_an_event(simulator: Simulator, connect: Connect) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, ClassVar, cast
@@ -29,9 +29,12 @@ from airflow_provider_exports.core.model import (
 from airflow_provider_exports.core.vendor import Capability, Vendor, VendorSettings, invalid_payload
 from airflow_provider_exports.core.wire import Flow, Request, Response
 from airflow_provider_exports.exceptions import (
+    AuthenticationFailed,
+    ExportError,
     ExportNotFound,
     ExportRejected,
     InvalidConnection,
+    PermissionDenied,
     UnexpectedResponse,
 )
 
@@ -57,7 +60,7 @@ _NO_EXPORT = "00000000-0000-4000-8000-000000000000"
 class MewsSettings(VendorSettings):
     """Mews's own settings in the connection's Extra; durations are seconds."""
 
-    client_token: str = ""
+    client_token: str = field(default="", repr=False)
     """Token of the client application (required)."""
     client: str = f"airflow-provider-exports {__version__}"
     """Application name and version, sent with every request."""
@@ -182,7 +185,7 @@ class MewsVendor(Vendor):
 
     def ping(self) -> Flow[str]:
         try:
-            yield self._get_all_request([_NO_EXPORT])
+            yield replace(self._get_all_request([_NO_EXPORT]), export_id=None)
         except ExportRejected as error:
             # 400 for the unknown id: the credentials were read before it and are good.
             if error.http_status != 400:
@@ -305,6 +308,18 @@ class MewsVendor(Vendor):
             and not text.startswith("Invalid")
             and self._busy.search(text) is not None
         )
+
+    def error(self, request: Request, response: Response) -> ExportError | None:
+        refused = super().error(request, response)
+        # https://docs.mews.com/connector-api/guidelines/responses: both codes have more than one meaning.
+        if isinstance(refused, AuthenticationFailed):
+            refused.next_step = (
+                "Check both tokens and the environment in the connection, and that Mews has granted the "
+                "application the restricted export operations."
+            )
+        elif isinstance(refused, PermissionDenied):
+            refused.next_step = "The vendor's message says which of its rules forbids it; ask Mews if not."
+        return refused
 
     def error_words(self, body: JSON) -> str:
         # https://docs.mews.com/connector-api/guidelines/responses
