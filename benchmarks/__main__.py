@@ -1,0 +1,49 @@
+"""Run the benchmarks and print a table; see docs/explanation/performance.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks import hot_loop, import_time, trigger_runner
+from benchmarks.report import Report
+
+BENCHMARKS = {
+    "import_time": import_time.measure,
+    "trigger_runner": trigger_runner.measure,
+    "hot_loop": hot_loop.measure,
+}
+DEFAULT_RUNS = {"import_time": 7, "trigger_runner": 5, "hot_loop": 2}
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> int:
+    """Return the exit status: 1 with ``--check`` and a target that was missed, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHMARKS)}; default all"
+    )
+    parser.add_argument("--runs", type=int, help="how often each measurement is made")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    if arguments.runs is not None and arguments.runs < 1:
+        parser.error("--runs must be at least 1")
+
+    missed = []
+    for name in arguments.names or BENCHMARKS:
+        report = Report(name)
+        BENCHMARKS[name](report, arguments.runs or DEFAULT_RUNS[name])
+        print(report.text(), flush=True)
+        report.write(RESULTS)
+        missed += report.missed
+    print(f"{len(missed)} targets missed." if missed else "All targets met.")
+    for row in missed:
+        print(f"  misses target: {row.subject}, {row.measure}: {row.shown_median}, target {row.shown_target}")
+    return 1 if missed and arguments.check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

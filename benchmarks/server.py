@@ -1,0 +1,98 @@
+"""Loopback server of the benchmarks: ``python -m benchmarks.server ANSWER DELAY SECONDS``.
+
+ANSWER is ``ready`` (whatever is asked about is done, in the shape of the API that was asked), an HTTP status
+(429 comes with ``Retry-After: 30``) or ``malformed`` (200 with half a JSON document).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from aiohttp import web
+
+
+class Server:
+    """Answers every request in one way and counts them.
+
+    :param answer: see the module.
+    :param delay: seconds before each answer.
+    """
+
+    def __init__(self, answer: str, delay: float) -> None:
+        self._answer = answer
+        self._delay = delay
+        self._requests = 0
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer one request."""
+        if request.path == "/-/requests":
+            return web.Response(text=str(self._requests))
+        self._requests += 1
+        body = await request.read()
+        await asyncio.sleep(self._delay)
+        match self._answer:
+            case "ready":
+                ids = (await request.json()).get("ExportIds", []) if body else []
+                return web.json_response(ready(request.path, ids))
+            case "malformed":
+                return web.Response(text='{"Exports": [{"Id": "', content_type="application/json")
+            case status:
+                headers = {"Retry-After": "30"} if status == "429" else {}
+                return web.Response(status=int(status), headers=headers)
+
+
+def ready(path: str, export_ids: list[str]) -> dict[str, object]:
+    """Return what the API that ``path`` belongs to says about a job that is done."""
+    if path.endswith("/exports/getAll"):
+        # https://docs.mews.com/connector-api/operations/exports
+        files = [{"Url": "https://files.example/export", "SizeInBytes": 1}]
+        return {
+            "Exports": [
+                {
+                    "Id": export_id,
+                    "Status": "Success",
+                    "EntityType": "Reservation",
+                    "Files": files,
+                    "ExpiresUtc": "2100-01-01T00:00:00Z",
+                    "Scope": None,
+                    "Filters": None,
+                }
+                for export_id in export_ids
+            ]
+        }
+    if "/reportexports/" in path:
+        # https://docs.giosg.com/api_reference/giosg_live/giosg_http_api/exports
+        return {
+            "id": path.rpartition("/")[2],
+            "created_at": "2026-01-01T00:00:00Z",
+            "completed_at": "2026-01-01T00:01:00Z",
+            "expires_at": "2100-01-01T00:00:00Z",
+            "is_failed": False,
+            "url": "https://files.example/export",
+            "format": "csv",
+        }
+    # https://reference.airbyte.com/reference/getjob; a plain HTTP trigger is content with it as well.
+    return {
+        "jobId": 1,
+        "status": "succeeded",
+        "jobType": "sync",
+        "startTime": "2026-01-01T00:00:00Z",
+        "connectionId": "bench",
+    }
+
+
+async def main(answer: str, delay: float, seconds: float) -> None:
+    """Serve for ``seconds`` on a free port of this machine; the first line printed is the port."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", Server(answer, delay).handle)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=512).start()
+    print(runner.addresses[0][1], flush=True)
+    await asyncio.sleep(seconds)
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])))
