@@ -119,6 +119,6 @@ lock: $(call stamp,.venv-tools) ## Write requirements/*.txt anew (UPGRADE=1: to 
 
 .PHONY: clean
 clean: ## Remove everything that was made here, environments too
-	rm -rf .venv .venv-* .nox .airflow-* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* \
+	rm -rf .venv .venv-* .nox .airflow-* .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* \
 	    build dist docs/_build
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

@@ -190,9 +190,19 @@ class RateLimited(VendorUnavailable):
 
 
 class UnknownOutcome(ExportError):
-    """A create was sent and not answered properly: the export may or may not exist."""
+    """A create was sent and not answered properly: the export may or may not exist.
+
+    ``created`` says that it does: the vendor said so, in an answer that cannot be read further.
+    """
 
     advice = "Look at the vendor before you clear the task: a retry creates it again."
+
+    def __init__(self, message: str, *, created: bool = False, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.created = created
+
+    def to_event(self) -> dict[str, Any]:
+        return {**super().to_event(), "created": self.created}
 
 
 class UnexpectedResponse(ExportError):
@@ -276,6 +286,8 @@ def error_from_event(event: dict[str, Any]) -> ExportError:
     known = {"message", "vendor", "export_id", "http_status", "retry_after", "next_step"}
     if issubclass(error_class, InvalidPayload):
         known.add("problems")
+    if issubclass(error_class, UnknownOutcome):
+        known.add("created")
     return error_class(**{key: value for key, value in details.items() if key in known})
 
 

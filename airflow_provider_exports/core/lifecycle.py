@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from typing import TypeVar, assert_never
 
 from airflow_provider_exports.core.model import Export, ExportState, Payload
@@ -49,10 +49,10 @@ NOT_FOUND_GRACE = 30.0
 """Seconds at the start of a wait during which *not found* may only mean *not yet visible*."""
 READ_AGAIN = (1.0, 3.0)
 """Seconds before an export whose answer made no sense is read again: a half-written row, a proxy's page."""
+SHORTEST_CONFLICT_PAUSE = 10.0
+"""Seconds between two creates at least, whatever the connection says."""
 LOOK_AGAIN = (3.0, 10.0)
 """Seconds before each look for an export whose create was not answered: lists may lag behind."""
-CLOCK_MARGIN = 300.0
-"""Seconds by which the vendor's and our clock may differ when exports are matched by creation time."""
 
 
 class Lifecycle:
@@ -81,7 +81,7 @@ class Lifecycle:
         :raises ExportError: named by what the vendor answered; :class:`UnknownOutcome` when a create was
             sent and its answer did not come or cannot be read.
         """
-        created = False
+        sent = created = False
         request: Request | None = None
         try:
             request = next(flow)
@@ -91,17 +91,17 @@ class Lifecycle:
                 except ExportError as error:
                     request = flow.throw(error)
                 else:
-                    created = created or not request.idempotent
+                    sent = sent or not request.idempotent
+                    created = created or (not request.idempotent and response.status == 201)
                     request = flow.send(response)
         except StopIteration as stop:
             result: T = stop.value
             return result
         except UnexpectedResponse as error:
-            if not created:
+            if not sent:
                 raise self._about(error, request) from None
-            raise self._about(
-                UnknownOutcome(f"it was created, but the answer cannot be read: {error.message}"), request
-            ) from error
+            said = f"the create was answered, but the answer cannot be read: {error.message}"
+            raise self._about(UnknownOutcome(said, created=created), request) from error
         except ExportError as error:
             raise self._about(error, request) from error.__cause__
 
@@ -125,7 +125,7 @@ class Lifecycle:
                 export = yield from self._create(payload, started)
             except ExportConflict as conflict:
                 now: float = yield Now()
-                pause = conflict.retry_after or spread(self.vendor.settings.conflict_interval, self._chance())
+                pause = self.conflict_pause(conflict)
                 if conflict_deadline is None or now + pause > conflict_deadline:
                     raise
                 yield info("%s: another export is active, next try in %.0f s", self.vendor.name, pause)
@@ -164,7 +164,7 @@ class Lifecycle:
         self,
         export_id: str,
         *,
-        until: Container[ExportState] = (ExportState.READY,),
+        until: Collection[ExportState] = (ExportState.READY,),
         deadline: float | None = None,
         poll: PollRule | None = None,
         first_delay: float = 0.0,
@@ -205,7 +205,7 @@ class Lifecycle:
                 if seen is None or (seen.state, seen.vendor_status) != (export.state, export.vendor_status):
                     yield from self._tell(export)
                 seen = export
-                if export.state in until:
+                if reached(export.state, until):
                     return export
                 if export.state is not ExportState.READY:
                     raise_if_ended(export)
@@ -216,25 +216,40 @@ class Lifecycle:
             looks += 1
             now = yield Pause(pause if deadline is None else min(pause, max(0.0, deadline - now)))
 
+    def conflict_pause(self, conflict: ExportConflict) -> float:
+        """Return the seconds before the next try at a create that met a conflict."""
+        interval = max(self.vendor.settings.conflict_interval, SHORTEST_CONFLICT_PAUSE)
+        return conflict.retry_after or spread(interval, self._chance())
+
     # -- inside ----------------------------------------------------------------------------------------
 
     def _create(self, payload: Payload, started: float) -> Plan[Export]:
-        try:
-            return (yield from self.call(self.vendor.create(payload)))
-        except UnknownOutcome as unknown:
-            if Capability.FIND not in self.vendor.capabilities:
-                raise
-            yield warning("%s", unknown)
-            found = yield from self._find(payload, started)
-        if found is not None:
-            return found
-        yield info("%s: the unanswered create left nothing behind; creating again", self.vendor.name)
-        return (yield from self.call(self.vendor.create(payload)))
+        again = True
+        while True:
+            try:
+                return (yield from self.call(self.vendor.create(payload)))
+            except UnknownOutcome as unknown:
+                if Capability.FIND not in self.vendor.capabilities:
+                    raise
+                yield warning("%s", unknown)
+                try:
+                    found = yield from self._find(payload, started)
+                except ExportError as error:
+                    unknown.message += f" Looking for it failed as well: {error.message}"
+                    raise unknown from error
+                if found is not None:
+                    return found
+                if unknown.created or not again:
+                    raise
+            again = False
+            yield info("%s: the unanswered create left nothing behind; creating again", self.vendor.name)
 
     def _find(self, payload: Payload, started: float) -> Plan[Export | None]:
         for pause in LOOK_AGAIN:
             yield Pause(pause)
-            found = yield from self.call(self.vendor.find(payload, started - CLOCK_MARGIN))
+            found = yield from self.call(
+                self.vendor.find(payload, started - self.vendor.settings.clock_margin)
+            )
             if found:
                 yield info("%s export %s: found and adopted", self.vendor.name, found[0].export_id)
                 if len(found) > 1:
@@ -321,6 +336,11 @@ class Lifecycle:
             return unknown_status(seen)
         state = f"still {seen.state}" if seen else "never seen"
         return ExportTimedOut(f"{state} after {waited:.0f} s.", vendor=self.vendor.name, export_id=export_id)
+
+
+def reached(state: ExportState, until: Collection[ExportState]) -> bool:
+    """Return whether ``state`` is one of ``until``; a quick export passes unfinished ones unseen."""
+    return state in until or (state is ExportState.READY and not any(wanted.finished for wanted in until))
 
 
 def raise_unless_ready(export: Export) -> None:

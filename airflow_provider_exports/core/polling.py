@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+SHORTEST_INTERVAL = 1.0
+"""Seconds between two looks at least."""
+
 
 @dataclass(frozen=True)
 class PollRule:
@@ -32,7 +35,8 @@ class PollRule:
         """Return the pause after ``looks`` earlier looks; ``chance`` is a random number in [0, 1)."""
         # Past 64 doublings every rule is at its maximum, and factor**looks would overflow.
         base = min(self.initial * self.factor ** min(looks, 64), self.maximum)
-        return spread(base, chance, self.jitter)
+        # Whatever a user typed, a wait is no hot loop.
+        return max(SHORTEST_INTERVAL, spread(base, chance, self.jitter))
 
 
 def spread(seconds: float, chance: float, jitter: float = 0.1) -> float:
@@ -41,17 +45,21 @@ def spread(seconds: float, chance: float, jitter: float = 0.1) -> float:
 
 
 class RateBudget:
-    """At most ``requests`` in any ``seconds``: a sliding window over the times of earlier requests."""
+    """At most ``requests`` in any ``seconds``: a sliding window over the times of earlier requests.
+
+    0 requests means no limit.
+    """
 
     def __init__(self, requests: int, seconds: float) -> None:
         # Two requests reach the vendor a little closer together, or further apart, than we send them.
         self._seconds = seconds * 1.05
-        self._times: deque[float] = deque(maxlen=max(1, requests))
+        self._times: deque[float] = deque(maxlen=max(0, requests))
 
     def reserve(self, now: float) -> float:
         """Book the next request and return the seconds to wait before sending it."""
         start = now
-        if len(self._times) == self._times.maxlen:
-            start = max(now, self._times[0] + self._seconds)
+        if self._times and len(self._times) == self._times.maxlen:
+            # A clock that was set back must not make us wait for longer than the window.
+            start = min(max(now, self._times[0] + self._seconds), now + self._seconds)
         self._times.append(start)
         return start - now

@@ -17,6 +17,13 @@ def instant(value: Any) -> datetime:
         templates render times). Without an offset it counts as UTC.
     :raises ValueError: it is no time.
     """
+    try:
+        return _instant(value)
+    except OverflowError:
+        raise ValueError(f"{value!r} is out of range") from None
+
+
+def _instant(value: Any) -> datetime:
     moment: Any = pendulum.parse(value.strip(), tz="UTC", exact=True) if isinstance(value, str) else value
     if isinstance(moment, date) and not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)

@@ -7,6 +7,8 @@ The smallest vendor says a ``name``, an ``auth``, :meth:`Vendor.create`, :meth:`
 from __future__ import annotations
 
 import enum
+import math
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -102,7 +104,11 @@ class VendorSettings:
     link_margin: float = 60.0
     """A link is replaced this long before it dies."""
     stale_link_statuses: tuple[int, ...] = (400, 401, 403, 404, 410)
-    """Answers of a file host that mean a dead link: one fresh link is fetched, then it is an error."""
+    """Answers of a file host that mean a dead link, which is replaced by a fresh one."""
+    clock_margin: float = 300.0
+    """How far the vendor's and our clock may differ when exports are matched by their creation time."""
+    file_mode: str = ""
+    """Octal permissions of files that land on a local disk, such as ``600``; empty for the umask's."""
 
     @classmethod
     def from_extra(cls: type[SettingsT], extra: Mapping[str, Any], conn_type: str) -> SettingsT:
@@ -135,6 +141,10 @@ class VendorSettings:
         return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
             word, self.verify
         )
+
+
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
+"""A host name or an IPv6 address."""
 
 
 class Capability(enum.Enum):
@@ -281,8 +291,13 @@ class Vendor:
             *parents, key = cls.payload_fields[parameter]
             place = merged
             for parent in parents:
-                inner = place.get(parent)
-                place[parent] = place = dict(inner) if isinstance(inner, Mapping) else {}
+                inner = place.setdefault(parent, {})
+                if inner is None:
+                    inner = place[parent] = {}
+                if not isinstance(inner, dict):
+                    problems.append(Problem(parent, f"is no object, so {parameter}= has no place in it"))
+                    inner = {}
+                place = inner
             if key in place:
                 path = ".".join(cls.payload_fields[parameter])
                 problems.append(Problem(path, f"is given by {parameter}= and by payload= at once"))
@@ -291,16 +306,31 @@ class Vendor:
             raise invalid_payload(cls.name, problems)
         return merged
 
+    def check_shape(self, payload: Payload) -> None:
+        """Check a prepared payload against the schema alone.
+
+        :raises InvalidPayload: with every problem found.
+        """
+        found = self._problems(schemas.CREATE_REQUEST, payload)
+        if found:
+            raise invalid_payload(self.name, found)
+
     def check(self, payload: Payload, now: float) -> None:
         """Check a prepared payload against schema and rules before anything is sent.
 
         :raises InvalidPayload: with every problem found.
         """
-        found = self._problems(schemas.CREATE_REQUEST, payload)
         # The rules may rely on the shape that the schema has checked.
-        found = found or list(self.rules(payload, now))
+        self.check_shape(payload)
+        found = list(self.rules(payload, now))
         if found:
             raise invalid_payload(self.name, found)
+
+    @classmethod
+    def load_schemas(cls) -> None:
+        """Read and compile the schemas, so that the first check costs no more than the others."""
+        for name in (schemas.CREATE_REQUEST, schemas.EXPORT_RESPONSE):
+            schemas.problems(cls._schema_folder(), name, {})
 
     def read(self, raw: JSON, now: float) -> Export:
         """Check one export object of an answer against the response schema, then :meth:`parse` it.
@@ -372,13 +402,16 @@ class Vendor:
 
     def _problems(self, schema: str, value: JSON) -> list[Problem]:
         """Check ``value`` against a schema in folder ``schemas`` beside the vendor's module."""
-        folder = Path(sys.modules[type(self).__module__].__file__ or "").parent / "schemas"
-        return schemas.problems(folder, schema, value)
+        return schemas.problems(self._schema_folder(), schema, value)
+
+    @classmethod
+    def _schema_folder(cls) -> Path:
+        return Path(sys.modules[cls.__module__].__file__ or "").parent / "schemas"
 
     def _base_url(self) -> str:
         connection = self.connection
         host = (connection.host or self.default_host).strip()
-        url = host.rstrip("/") if "://" in host else f"{connection.schema or 'https'}://{host}"
+        url = host.rstrip("/") if "://" in host else f"{connection.schema or 'https'}://{host.rstrip('/')}"
         try:
             scheme, name, _ = origin(url)
         except ValueError:
@@ -386,10 +419,10 @@ class Vendor:
         if connection.port and host and not _has_port(url):
             head, _, path = url.partition("://")[2].partition("/")
             url = f"{scheme}://{head}:{connection.port}" + (f"/{path}" if path else "")
-        if scheme not in ("http", "https") or not name or "@" in url or "?" in url or "#" in url:
-            raise InvalidConnection(
-                f"the host {redact(host)!r} of connection {connection.conn_id!r} is no base URL."
-            )
+        if scheme not in ("http", "https") or not _HOST.fullmatch(name) or any(c in url for c in "@?#"):
+            # What stands before an @ may be a password.
+            shown = "" if "@" in host else f" {redact(host)!r}"
+            raise InvalidConnection(f"the host{shown} of connection {connection.conn_id!r} is no base URL.")
         if scheme == "http" and name not in LOOPBACK_HOSTS and not self.settings.allow_http:
             raise InvalidConnection(
                 f"connection {connection.conn_id!r} would send credentials over plain http to {name}.",
@@ -428,7 +461,7 @@ def _convert(value: Any, default: Any) -> Any:
     if isinstance(default, str):
         return str(value)
     number = type(default)(value)
-    if number < 0:
+    if number < 0 or not math.isfinite(number):
         raise ValueError
     return number
 

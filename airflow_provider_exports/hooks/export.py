@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-from urllib.parse import urlsplit
 
 import requests
 import requests.auth
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # How often one file is started over, and how often a dead link is replaced, before it is an error.
-_TRANSFERS = 3
+_TRANSFERS = 4
 
 
 class ExportHook(HttpHook):
@@ -197,7 +196,7 @@ class ExportHook(HttpHook):
 
     def run_plan(self, make: Callable[[Lifecycle], Plan[T]]) -> T:
         """Run the plan that ``make`` returns, blocking."""
-        return self._transport.run(make(self._lifecycle))
+        return self._transport.run(make(self.lifecycle))
 
     async def arun_plan(self, make: Callable[[Lifecycle], Plan[T]]) -> T:
         """Run the plan that ``make`` returns on the event loop; reads the connection without blocking it."""
@@ -207,7 +206,7 @@ class ExportHook(HttpHook):
             connection = await get_async_connection(self.http_conn_id)
             self.vendor = self._build_vendor(connection, await get_async_extra_dejson(connection))
         async with AsyncTransport(self.vendor, self.log) as transport:
-            return await transport.run(make(self._lifecycle))
+            return await transport.run(make(self.lifecycle))
 
     # -- the HTTP provider's hook ----------------------------------------------------------------------
 
@@ -216,16 +215,17 @@ class ExportHook(HttpHook):
     ) -> requests.Session:
         """Return a session with the vendor's authentication, for ``hook.run`` and your own requests."""
         session = self._bare_session()
-        session.auth = _SignedByVendor(self._lifecycle)
+        session.auth = _SignedByVendor(self.lifecycle)
         session.headers.update(headers or {})
         settings = self.vendor.settings
         self.merged_extra = {
             "timeout": settings.request_timeout,
-            "verify": settings.tls_verify,
             # The tokens may stand in headers or body: neither may follow a redirect.
             "allow_redirects": False,
             **(extra_options or {}),
         }
+        for name in {"cert", "proxies", "stream", "verify"} & self.merged_extra.keys():
+            setattr(session, name, self.merged_extra[name])
         return session
 
     def _set_base_url(self, connection: Connection) -> None:
@@ -284,7 +284,8 @@ class ExportHook(HttpHook):
     # -- inside ----------------------------------------------------------------------------------------
 
     @cached_property
-    def _lifecycle(self) -> Lifecycle:
+    def lifecycle(self) -> Lifecycle:
+        """The plans over the vendor."""
         return Lifecycle(self.vendor)
 
     @cached_property
@@ -308,7 +309,11 @@ class ExportHook(HttpHook):
             extra=extra,
         )
         try:
-            return vendor_class(conn_type)(info)
+            vendor = vendor_class(conn_type)(info)
+            authorities = vendor.settings.tls_verify
+            if isinstance(authorities, str) and not os.path.exists(authorities):
+                raise InvalidConnection("the setting 'verify' names a file or folder that does not exist.")
+            return vendor
         except InvalidConnection as error:
             error.vendor = error.vendor or conn_type
             raise
@@ -332,7 +337,11 @@ class ExportHook(HttpHook):
     def _fetch_all(self, export: Export, staging: Path) -> list[tuple[str, Fetched]]:
         vendor = self.vendor
         downloader = Downloader(
-            self._bare_session(), vendor, self.log, vendor.auth.download_headers(self._lifecycle.token)
+            self._bare_session(),
+            vendor,
+            self.log,
+            vendor.auth.download_headers(self.lifecycle.token),
+            mask_secret,
         )
         links = _Links(self, export)
         done = []
@@ -341,11 +350,14 @@ class ExportHook(HttpHook):
                 try:
                     part = downloader.fetch(links.fresh(position), staging / file.name)
                 except (DownloadIncomplete, LinkExpired, VendorUnavailable) as error:
-                    if transfer == _TRANSFERS:
+                    asked = error.retry_after or 0.0
+                    if transfer == _TRANSFERS or asked > self.lifecycle.retry.patience:
                         raise
                     self.log.warning(
                         "%s export %s: %s Starting over.", vendor.name, export.export_id, error.message
                     )
+                    if isinstance(error, VendorUnavailable):
+                        time.sleep(max(asked, 2.0**transfer))
                     links.renew()
                 else:
                     self.log.info("%s: %d bytes, sha256 %s", file.name, part.size, part.sha256)
@@ -357,9 +369,13 @@ class ExportHook(HttpHook):
         if target.protocol in ("file", "local", ""):
             os.replace(part.path, target.path)
         else:
-            # put_file ends in one put or a completed multi-part upload; open("wb") would publish half a file.
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.fs.put_file(str(part.path), target.path)
+            # In object stores one put or a completed multi-part upload; open("wb") would publish half.
+            try:
+                target.fs.put_file(str(part.path), target.path)
+            except FileNotFoundError:
+                # A store with real folders. Elsewhere making them first could make a bucket.
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.fs.put_file(str(part.path), target.path)
         return {"uri": str(target), "name": target.name, "size": part.size, "sha256": part.sha256}
 
 
@@ -389,12 +405,6 @@ class _Links:
 
     def _take(self, export: Export) -> None:
         self._export, self._taken_at = export, time.monotonic()
-        for file in export.files:
-            # HTTP libraries log what comes after the host, and by itself.
-            parts = urlsplit(file.url)
-            for secret in (file.url, parts._replace(scheme="", netloc="").geturl(), parts.query):
-                if secret not in ("", parts.path):
-                    mask_secret(secret)
 
 
 class _SignedByVendor(requests.auth.AuthBase):
@@ -410,6 +420,8 @@ class _SignedByVendor(requests.auth.AuthBase):
             return prepared
         is_json = "json" in prepared.headers.get("Content-Type", "")
         body = json.loads(prepared.body) if prepared.body and is_json else None
+        if isinstance(body, list):
+            raise ValueError(f"{vendor.display_name} takes objects as JSON bodies, not lists.")
         signed = vendor.auth.sign(Request(prepared.method or "GET", url, json=body), self._lifecycle.token)
         prepared.headers.update(signed.headers)
         if signed.json != body:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
 
 # How much later than ours the framework's own deadline lies: ours has the better words.
 _FRAMEWORK_MARGIN = 600.0
+# How long a resumed task bears with a vendor that does not answer, seconds.
+_RESUME_SECONDS = 900.0
+# Longer waits than ten years overflow the framework's own arithmetic.
+_LONGEST_WAIT = 10 * 365 * 86400.0
 
 
 @contextlib.contextmanager
@@ -127,10 +130,9 @@ class CreateExportOperator(BaseOperator):
 
     def _create(self, give_up_at: float | None) -> Export:
         # Not at the top: everything in core would load, two thirds of this module's import time.
-        from airflow_provider_exports.core.polling import spread
-
         vendor = self.hook.vendor
         payload = vendor.prepare(vendor.compose(self._parameters(), self._payload()))
+        vendor.check_shape(payload)
         now = time.time()
         settled_at = vendor.settled_at(payload) or 0.0
         # A window that lies in the future is a mistake and fails the check; one that has just ended is not.
@@ -144,7 +146,7 @@ class CreateExportOperator(BaseOperator):
         try:
             return self.hook.create_export(payload, conflict_deadline=give_up_at if blocking else None)
         except ExportConflict as conflict:
-            pause = conflict.retry_after or spread(vendor.settings.conflict_interval, random.random())
+            pause = self.hook.lifecycle.conflict_pause(conflict)
             next_try = time.time() + pause
             if self.on_conflict == "fail" or not self.deferrable or next_try > give_up_at:
                 raise
@@ -181,7 +183,7 @@ class CreateExportOperator(BaseOperator):
 
     def _wait_timeout(self) -> float:
         timeout = as_seconds(self.timeout)
-        return self.hook.vendor.settings.wait_timeout if timeout is None else timeout
+        return min(self.hook.vendor.settings.wait_timeout if timeout is None else timeout, _LONGEST_WAIT)
 
 
 class RunExportOperator(CreateExportOperator):
@@ -214,13 +216,14 @@ class RunExportOperator(CreateExportOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
         """Land the export after the wait in the triggerer."""
-        from airflow_provider_exports.triggers.export import awaited_export
+        from airflow_provider_exports.triggers.export import awaited_export, not_understood
 
         with airflow_errors():
-            export_id = awaited_export(event)
-            if export_id is None:
-                raise UnexpectedResponse("the trigger's event names no export.", vendor=self.vendor_name)
-            return self._finish(self.hook.get_export(export_id))
+            awaited = awaited_export(event)
+            if awaited is None:
+                raise not_understood()
+            # A wait again, if a short one: the vendor may be unwell in the very minute we come back.
+            return self._finish(self.hook.wait_for_export(awaited[0], timeout=_RESUME_SECONDS))
 
     def _go_on(self, context: Context, export: Export) -> Any:
         timeout = self._wait_timeout()

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, BaseSensorOperator, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseSensorOperator,
+    conf,
+)
 
-from airflow_provider_exports.core.lifecycle import raise_if_ended
+from airflow_provider_exports.core.lifecycle import raise_if_ended, reached
 from airflow_provider_exports.core.model import ExportState
-from airflow_provider_exports.exceptions import ExportTimedOut
-from airflow_provider_exports.operators.export import airflow_errors
+from airflow_provider_exports.exceptions import (
+    ExportTimedOut,
+    RateLimited,
+    UnexpectedResponse,
+    UnknownStatus,
+    VendorUnavailable,
+)
+from airflow_provider_exports.operators.export import airflow_errors, as_seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -45,7 +58,7 @@ class ExportSensor(BaseSensorOperator):
         conn_id: str,
         export_id: str,
         until: str | Sequence[str] = ExportState.READY.value,
-        poke_interval: float | None = None,
+        poke_interval: float | timedelta | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -55,7 +68,8 @@ class ExportSensor(BaseSensorOperator):
         self.conn_id = conn_id
         self.export_id = export_id
         self.until = [ExportState(state) for state in ([until] if isinstance(until, str) else until)]
-        self.own_pace = poke_interval
+        self.own_pace = as_seconds(poke_interval)
+        self._failures = 0
         self.deferrable = deferrable
 
     @cached_property
@@ -69,8 +83,14 @@ class ExportSensor(BaseSensorOperator):
         """Wait in the sensor's mode."""
         if not self.deferrable:
             return super().execute(context)
-        if self.poke(context):
-            return None
+        try:
+            if self.poke(context):
+                return None
+        except AirflowFailException as error:
+            # As the base class does in its own modes.
+            if self.soft_fail:
+                raise AirflowSkipException("Skipping due to soft_fail is set to True.") from error
+            raise
         from airflow_provider_exports.triggers.export import ExportTrigger
 
         return self.defer(
@@ -86,23 +106,34 @@ class ExportSensor(BaseSensorOperator):
         )
 
     def poke(self, context: Context) -> bool:
-        """Look once."""
+        """Look once; a look that fails counts as not yet, unless too many in a row do."""
         with airflow_errors():
-            export = self.hook.get_export(self.export_id)
-            self.log.info(
-                "%s export %s: %s", export.vendor, export.export_id, export.vendor_status or export.state
-            )
-            if export.state in self.until:
+            try:
+                export = self.hook.get_export(self.export_id)
+            except UnknownStatus:
+                raise
+            except (UnexpectedResponse, VendorUnavailable) as error:
+                self._failures += not isinstance(error, RateLimited)
+                if self._failures >= self.hook.vendor.settings.max_poll_failures:
+                    raise
+                self.log.warning("%s", error)
+                return False
+            self._failures = 0
+            word = export.vendor_status or export.state
+            self.log.info("%s export %s: %s", export.vendor, export.export_id, word)
+            if reached(export.state, self.until):
                 return True
             raise_if_ended(export)
             return False
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:
         """Read what the trigger saw."""
-        from airflow_provider_exports.triggers.export import awaited_export
+        from airflow_provider_exports.triggers.export import awaited_export, not_understood
 
         with airflow_errors():
             try:
-                awaited_export(event)
-            except ExportTimedOut as error:
+                awaited = awaited_export(event)
+            except (ExportTimedOut, UnknownStatus) as error:
                 raise AirflowSensorTimeout(str(error)) from error
+            if awaited is None or awaited[0] != self.export_id or not reached(awaited[1], self.until):
+                raise not_understood()

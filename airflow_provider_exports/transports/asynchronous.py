@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 from airflow.providers.http.hooks.http import AsyncHttpSession, HttpAsyncHook, SessionConfig
-from requests.utils import get_environ_proxies, select_proxy
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
 from airflow_provider_exports.core.polling import RateBudget
 from airflow_provider_exports.core.vendor import Vendor
@@ -151,7 +151,8 @@ class AsyncTransport:
             verify = self._vendor.settings.tls_verify
             if verify is True:
                 # As requests does on a worker, so that both trust the same authorities.
-                verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+                named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+                verify = named or DEFAULT_CA_BUNDLE_PATH
             # Reading a bundle of certificates takes long enough to be felt by other triggers.
             self._ssl = await asyncio.to_thread(_trusting, verify) if isinstance(verify, str) else verify
         return self._ssl

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import requests
 from requests import exceptions as errors
-from urllib3.exceptions import NewConnectionError, ProtocolError
+from urllib3.exceptions import ConnectTimeoutError, LocationParseError, NewConnectionError
 
 from airflow_provider_exports.core.polling import RateBudget
 from airflow_provider_exports.core.vendor import Vendor
@@ -116,8 +117,9 @@ class BlockingTransport:
                     body += chunk
                     if len(body) > MAX_BODY:
                         raise NetworkError(f"the answer is larger than {MAX_BODY} bytes", sent=True)
-        except errors.RequestException as error:
-            raise network_error(error) from error
+        except (errors.RequestException, LocationParseError, OSError) as error:
+            # Not chained: the text of the library's own error shows the whole address.
+            raise network_error(error) from None
         self._log.debug(
             "%s %s: %d in %.3f s",
             request.method,
@@ -134,22 +136,38 @@ def unsigned(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
 
 
-def network_error(error: errors.RequestException) -> NetworkError:
-    """Return what an exception of requests means; its own text would show the URL with its query."""
-    cause = error.args[0] if error.args else None
-    reason = getattr(cause, "reason", None) or cause
-    if isinstance(error, errors.ConnectTimeout):
-        return NetworkError(f"no connection within {CONNECT_TIMEOUT:.0f} s", sent=False)
-    if isinstance(error, (errors.SSLError, errors.ProxyError)) or isinstance(reason, NewConnectionError):
-        return NetworkError(_reason(reason, error), sent=False)
+def network_error(error: Exception) -> NetworkError:
+    """Return what an exception of requests means; its own text would show the URL with its query.
+
+    Only what provably happened before the first byte of the request counts as not sent: a TLS or proxy error
+    may also come after the whole of it.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, (NewConnectionError, ssl.SSLCertVerificationError)) or _TUNNEL in str(cause):
+            return NetworkError(_reason(cause), sent=False)
+        if isinstance(cause, (ConnectTimeoutError, errors.ConnectTimeout)):
+            return NetworkError(f"no connection within {CONNECT_TIMEOUT:.0f} s", sent=False)
+        if isinstance(cause, (errors.InvalidURL, LocationParseError)):
+            return NetworkError("the address cannot be used", sent=False)
     if isinstance(error, errors.Timeout):
         return NetworkError("no answer in time", sent=True)
-    if isinstance(reason, ProtocolError):
-        return NetworkError(f"the connection broke ({_reason(reason, error)})", sent=True)
-    return NetworkError(type(error).__name__, sent=True)
+    return NetworkError(f"the connection broke ({type(_causes(error)[-1]).__name__})", sent=True)
 
 
-def _reason(reason: object, error: Exception) -> str:
+# What a proxy that refuses to connect us is reported as; the request goes through the tunnel only afterwards.
+_TUNNEL = "Tunnel connection failed"
+
+
+def _causes(error: Exception) -> list[Exception]:
+    """Return ``error`` and what requests and urllib3 have wrapped in it, outermost first."""
+    found: list[Exception] = [error]
+    for cause in found:
+        inner = [*cause.args, getattr(cause, "reason", None), getattr(cause, "original_error", None)]
+        found += [e for e in inner if isinstance(e, Exception) and e not in found]
+    return found
+
+
+def _reason(cause: Exception) -> str:
     # It reads like: HTTPSConnection(host=…): Failed to establish a new connection: [Errno 111] …
-    text = str(reason).partition("): ")[2] if "): " in str(reason) else str(reason)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    text = str(cause)
+    return text.partition("): ")[2] or text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -14,12 +15,13 @@ from requests import exceptions as errors
 
 from airflow_provider_exports.core.model import ExportFile
 from airflow_provider_exports.core.vendor import Vendor
-from airflow_provider_exports.core.wire import LOOPBACK_HOSTS, origin
+from airflow_provider_exports.core.wire import LOOPBACK_HOSTS, Response, origin
 from airflow_provider_exports.exceptions import (
     DownloadError,
     DownloadIncomplete,
     LinkExpired,
     NotTheFile,
+    RateLimited,
     UnsafeLink,
     VendorUnavailable,
 )
@@ -29,6 +31,11 @@ from airflow_provider_exports.transports.blocking import CONNECT_TIMEOUT, Log, n
 CHUNK = 256 * 1024
 _MAX_REDIRECTS = 5
 _TEXT_FORMATS = frozenset({"csv", "jsonl", "txt"})
+_MEDIA_TYPES = {
+    "csv": "text/csv",
+    "txt": "text/plain",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
 _ZIP_MAGIC = b"PK\x03\x04"
 
 
@@ -51,15 +58,22 @@ class Downloader:
     :param vendor: whose files they are.
     :param log: for one line per oddity.
     :param headers: credentials for files on the API's own origin.
+    :param mask: keeps a text out of the logs from then on.
     """
 
     def __init__(
-        self, session: requests.Session, vendor: Vendor, log: Log, headers: Mapping[str, str]
+        self,
+        session: requests.Session,
+        vendor: Vendor,
+        log: Log,
+        headers: Mapping[str, str],
+        mask: Callable[[str], object],
     ) -> None:
         self._session = session
         self._vendor = vendor
         self._log = log
         self._credentials = headers
+        self._mask = mask
 
     def fetch(self, file: ExportFile, path: Path) -> Fetched:
         """Stream ``file`` into ``path``.
@@ -76,8 +90,9 @@ class Downloader:
         except errors.RequestException as error:
             failure = network_error(error)
             if isinstance(error, (errors.ChunkedEncodingError, errors.ContentDecodingError)):
-                raise DownloadIncomplete(f"{file.name}: the transfer broke off.") from error
-            raise VendorUnavailable(f"{file.name}: the file host does not answer: {failure}.") from error
+                raise DownloadIncomplete(f"{file.name}: the transfer broke off.") from None
+            # Not chained: the library's own text shows the link.
+            raise VendorUnavailable(f"{file.name}: the file host does not answer: {failure}.") from None
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DownloadError(
@@ -90,6 +105,7 @@ class Downloader:
         url = file.url
         for _ in range(_MAX_REDIRECTS + 1):
             self._check_link(url)
+            self._hide(url)
             headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
             if file.authenticated and self._trusted(url):
                 headers |= self._credentials
@@ -113,8 +129,14 @@ class Downloader:
             answer.close()
             if status in self._vendor.settings.stale_link_statuses:
                 raise LinkExpired(f"{file.name}: the file host refuses the link.", http_status=status)
-            if status == 429 or status >= 500:
-                raise VendorUnavailable(f"{file.name}: the file host has a fault.", http_status=status)
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            asked = Response(status, headers, received_at=time.time()).retry_after
+            if status == 429:
+                said = f"{file.name}: the file host asks for fewer requests."
+                raise RateLimited(said, http_status=status, retry_after=asked)
+            if status >= 500:
+                said = f"{file.name}: the file host has a fault (HTTP {status})."
+                raise VendorUnavailable(said, http_status=status, retry_after=asked)
             raise DownloadError(
                 f"{file.name}: the file host answers with status {status}.", http_status=status
             )
@@ -127,8 +149,19 @@ class Downloader:
             scheme, host = "", ""
         if scheme not in ("http", "https") or not host:
             raise UnsafeLink("the download link is no web address.")
-        if scheme == "http" and host not in LOOPBACK_HOSTS and not self._vendor.settings.allow_http:
+        if scheme == "https" or self._vendor.settings.allow_http:
+            return
+        # This machine is a fair place for files only if the API is here as well.
+        local = {host, origin(self._vendor.base_url)[1]} <= LOOPBACK_HOSTS
+        if not local:
             raise UnsafeLink(f"the download link leads over plain http to {host}.")
+
+    def _hide(self, url: str) -> None:
+        # HTTP libraries log what comes after the host, and by itself.
+        parts = urlsplit(url)
+        for secret in (url, parts._replace(scheme="", netloc="").geturl(), parts.query):
+            if secret not in ("", parts.path):
+                self._mask(secret)
 
     def _trusted(self, url: str) -> bool:
         if origin(url) == origin(self._vendor.base_url):
@@ -143,7 +176,8 @@ class Downloader:
             raise DownloadError(
                 f"{file.name}: the file host sends {encoding!r} encoding, which was not asked for."
             )
-        announced = answer.headers.get("Content-Length")
+        announced = answer.headers.get("Content-Length", "")
+        announced_size = int(announced) if announced.isdecimal() else None
         kind = answer.headers.get("Content-Type", "").lower()
         digest = hashlib.sha256()
         size = 0
@@ -156,11 +190,13 @@ class Downloader:
                     view = view[sink.write(view) :]
                 digest.update(chunk)
                 size += len(chunk)
-        for source, expected in (("the vendor", file.size), ("the file host", announced)):
-            if expected is not None and int(expected) != size:
+        for source, expected in (("the vendor", file.size), ("the file host", announced_size)):
+            if expected is not None and expected != size:
                 raise DownloadIncomplete(f"{file.name}: {size} bytes came, {source} announced {expected}.")
-        if file.size is None and announced is None:
+        if file.size is None and announced_size is None:
             self._log.warning("%s: nobody announced its size, %d bytes cannot be verified", file.name, size)
+        if self._vendor.settings.file_mode:
+            path.chmod(int(self._vendor.settings.file_mode, 8))
         return Fetched(path, size, digest.hexdigest())
 
     def _recognise(self, file: ExportFile, head: bytes, kind: str) -> None:
@@ -170,5 +206,8 @@ class Downloader:
             raise NotTheFile(f"{file.name}: what came is no xlsx workbook.")
         if file.format in _TEXT_FORMATS and start.startswith((b"<!doctype html", b"<html")):
             raise NotTheFile(f"{file.name}: an HTML page came instead of the file.")
+        expected = _MEDIA_TYPES.get(file.format or "")
+        if kind and expected and not kind.startswith((expected, "application/octet-stream")):
+            self._log.warning("%s: the file host calls it %s", file.name, kind.partition(";")[0])
         if file.format in ("csv", "txt") and "json" in kind and start.startswith((b"{", b"[")):
             raise NotTheFile(f"{file.name}: a JSON message came instead of the file.")

@@ -96,8 +96,7 @@ class ExportTrigger(BaseTrigger):
         if self.export_id is None:
             return None
         export_id = self.export_id
-        # The hook needs aiohttp and requests; importing them here would hold up every other trigger.
-        hook_class = await asyncio.to_thread(_import_hook)
+        hook_class = await asyncio.to_thread(_import_hook, self.vendor)
         poll = None if self.poll_interval is None else PollRule.every(self.poll_interval)
         export = await hook_class(self.conn_id, vendor_name=self.vendor).arun_plan(
             lambda life: life.wait(
@@ -112,8 +111,8 @@ class ExportTrigger(BaseTrigger):
         return str(export.state)
 
 
-def awaited_export(event: dict[str, Any] | None) -> str | None:
-    """Return the id of the export that was waited for, None when only time was; or raise what went wrong.
+def awaited_export(event: dict[str, Any] | None) -> tuple[str, ExportState] | None:
+    """Return id and state of the awaited export, None if only time was waited for; or raise what went wrong.
 
     The id comes from the event: Airflow's inline runner (``dags test``) drops the arguments of a deferral.
     Fails closed: whatever is not understood (the event may have crossed an upgrade) is an error.
@@ -128,17 +127,25 @@ def awaited_export(event: dict[str, Any] | None) -> str | None:
             return None
         if not isinstance(export_id, str):
             raise ValueError
-        ExportState(state)
+        return export_id, ExportState(state)
     except (KeyError, ValueError):
-        raise UnexpectedResponse(
-            "the trigger's event is not understood.",
-            next_step="Triggerer and worker may run different versions of airflow-provider-exports.",
-        ) from None
-    return export_id
+        raise not_understood() from None
 
 
-def _import_hook() -> Any:
+def not_understood() -> UnexpectedResponse:
+    """Return the error for an event that does not fit the task."""
+    return UnexpectedResponse(
+        "the trigger's event is not understood.",
+        next_step="Triggerer and worker may run different versions of airflow-provider-exports.",
+    )
+
+
+def _import_hook(vendor: str | None) -> Any:
+    """Load all that a wait needs; in a thread, so that it does not hold up every other trigger."""
     import airflow_provider_exports.transports.asynchronous  # noqa: F401 - loaded here, used by the hook
+    from airflow_provider_exports.core.registry import vendor_class
     from airflow_provider_exports.hooks.export import ExportHook
 
+    if vendor is not None:
+        vendor_class(vendor).load_schemas()
     return ExportHook

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_exports.core.registry import BUILT_IN
 from airflow_provider_exports.simulator import Simulator
 
 Connect = Callable[..., None]
@@ -40,7 +41,7 @@ def simulator(export_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.setattr(
         trigger_module, "asyncio", SimpleNamespace(sleep=asleep, to_thread=trigger_module.asyncio.to_thread)
     )
-    for vendor in export_simulator.vendors:
+    for vendor in BUILT_IN:
         set_connection(monkeypatch, export_simulator, vendor)
     return export_simulator
 

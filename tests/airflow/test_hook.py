@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,9 @@ from airflow_provider_exports.exceptions import (
     DownloadIncomplete,
     ExportRejected,
     NotTheFile,
+    RateLimited,
     UnsafeLink,
+    VendorUnavailable,
 )
 from airflow_provider_exports.hooks.export import ExportHook
 from airflow_provider_exports.hooks.giosg import GiosgHook
@@ -275,14 +282,135 @@ def test_unwritable_destination_is_said(simulator: Simulator, tmp_path: Path) ->
 def test_links_are_masked_as_http_libraries_log_them(
     simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """urllib3 logs path and query without the host; the masker must know that form as well."""
+    """urllib3 logs path and query without the host, also of a link that a redirect led to."""
     from airflow_provider_exports.hooks import export as module
 
     masked: list[str] = []
     monkeypatch.setattr(module, "mask_secret", masked.append)
-    simulator.configure("giosg", file_url="signed")
+    for place in ("signed", "redirect"):
+        simulator.configure("giosg", file_url=place)
+        masked.clear()
+        land(simulator, tmp_path)
+        request = [r for r in simulator.requests("giosg") if r.origin == "files"][-1]
+        query = "&".join(f"{k}={v}" for k, v in request.query.items())
+        assert f"{request.path}?{query}" in masked
+        assert query in masked
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:9", "files.invalid"])
+def test_link_stays_out_of_the_error_chain(simulator: Simulator, tmp_path: Path, target: str) -> None:
+    """A file host that cannot be reached behind a redirect: no text of the traceback shows the link."""
+    import traceback
+
+    location = f"https://{target}/o?X-Signature=CANARY"
+    simulator.fail_next("giosg", "file", fault="redirect", times=None, location=location)
+    with pytest.raises(VendorUnavailable) as caught:
+        land(simulator, tmp_path)
+    assert "CANARY" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_busy_file_host_is_given_the_time_it_asks_for(simulator: Simulator, tmp_path: Path) -> None:
+    """Retry-After of a file host is honoured within our patience and handed on beyond it."""
+    simulator.fail_next("giosg", "file", fault="503", times=2)
+    before = simulator.now()
     land(simulator, tmp_path)
-    query = next(r for r in simulator.requests("giosg") if r.origin == "files")
-    logged = f"{query.path}?{'&'.join(f'{k}={v}' for k, v in query.query.items())}"
-    assert logged in masked
-    assert any(simulator.link_secret in text and "/" not in text for text in masked)
+    assert (simulator.now() - before).total_seconds() >= 6
+    simulator.fail_next("giosg", "file", fault="429", times=None)
+    with pytest.raises((RateLimited, VendorUnavailable)):
+        land(simulator, tmp_path)
+
+
+def test_public_vendor_cannot_lead_to_this_machine() -> None:
+    """Plain http to the loopback address is for an API that is there itself."""
+    import requests as library
+
+    from airflow_provider_exports.core import ConnectionInfo
+    from airflow_provider_exports.core.model import ExportFile
+    from airflow_provider_exports.transports.download import Downloader
+    from airflow_provider_exports.vendors.giosg import GiosgVendor
+
+    vendor = GiosgVendor(ConnectionInfo("g", password="p"))
+    downloader = Downloader(library.Session(), vendor, logging.getLogger("x"), {}, mask=lambda _: None)
+    with pytest.raises(UnsafeLink, match=r"127\.0\.0\.1"):
+        downloader.fetch(ExportFile("a.csv", "http://127.0.0.1:9/metadata"), Path("unused"))
+
+
+@pytest.mark.parametrize(
+    ("header", "said"), [("Content-Encoding: gzip", "was not asked for"), ("Content-Length: abc", None)]
+)
+def test_odd_file_headers(simulator: Simulator, tmp_path: Path, header: str, said: str | None) -> None:
+    """An encoding that was not asked for is refused; a length that is none counts as absent."""
+    answer = f"HTTP/1.1 200 OK\r\n{header}\r\nConnection: close\r\n\r\nid,text\n".encode()
+    with listening(answer) as (port, _):
+        simulator.fail_next(
+            "giosg", "file", fault="redirect", times=None, location=f"http://127.0.0.1:{port}/x"
+        )
+        if said:
+            with pytest.raises(DownloadError, match=said):
+                land(simulator, tmp_path)
+        else:
+            assert land(simulator, tmp_path)["files"][0]["size"] == 8
+
+
+def test_proxy_of_the_connection_is_used(connect: Connect) -> None:
+    """API calls go to the proxy that the connection names."""
+    body = b'{"Exports": []}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with listening(answer) as (port, seen):
+        connect("mews", host="http://mews.invalid", allow_http=True, proxy=f"http://127.0.0.1:{port}")
+        assert MewsHook().test_connection()[0]
+    assert seen[0].startswith(b"POST http://mews.invalid/api/connector/v1/exports/getAll ")
+
+
+def test_personal_data_is_for_the_owner_only(simulator: Simulator, tmp_path: Path, connect: Connect) -> None:
+    """Chats land with mode 600 unless the connection says otherwise."""
+    name = land(simulator, tmp_path)["files"][0]["name"]
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+    connect("giosg", file_mode="640")
+    name = land(simulator, tmp_path)["files"][0]["name"]
+    assert (tmp_path / name).stat().st_mode & 0o777 == 0o640
+
+
+def test_files_are_published_by_a_rename(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader of the target never sees a file grow."""
+    renamed: list[tuple[Any, Any]] = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (renamed.append((a, b)), replace(a, b)))
+    name = land(simulator, tmp_path)["files"][0]["name"]
+    assert [str(target) for _, target in renamed] == [str(tmp_path / name)]
+
+
+def test_unusable_settings_are_told(simulator: Simulator, connect: Connect) -> None:
+    """A missing bundle of authorities is a mistake in the connection, not a broken network."""
+    connect("mews", verify="/no/such/bundle.pem")
+    worked, said = MewsHook().test_connection()
+    assert (worked, "does not exist" in said) == (False, True)
+
+
+@contextlib.contextmanager
+def listening(answer: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """A server that gives one answer to everybody and keeps what it was sent."""
+    seen: list[bytes] = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                peer, _ = server.accept()
+            except OSError:
+                return
+            with peer:
+                seen.append(peer.recv(65536))
+                peer.sendall(answer)
+                peer.shutdown(socket.SHUT_WR)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield server.getsockname()[1], seen
+    finally:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join(5)

@@ -356,3 +356,61 @@ def test_on_conflict_is_checked_when_the_dag_is_parsed() -> None:
     """A typo in a constant fails at parse time."""
     with pytest.raises(Exception, match="on_conflict"):
         MewsRunExportOperator(task_id="t", on_conflict="adopt")
+
+
+def test_vendor_unwell_at_resume_does_not_lose_the_export(simulator: Simulator) -> None:
+    """The trigger has seen it ready, then the vendor fails for a while: the task bears with it."""
+    make = mews(True)
+    with pytest.raises(TaskDeferred) as deferred:
+        make().execute({})
+    event = fire(deferred.value.trigger)
+    simulator.fail_next("mews", "get", fault="503", times=6)
+    assert getattr(make(), deferred.value.method_name)({}, event=event)["state"] == "ready"
+    assert creates(simulator, "mews") == 1
+
+
+def test_deferral_has_a_deadline_of_its_own_and_one_for_the_framework(simulator: Simulator) -> None:
+    """Ours comes first and is absolute; the framework's follows, for a triggerer that never comes back."""
+    simulator.configure("mews", outcome="never")
+    with pytest.raises(TaskDeferred) as deferred:
+        mews(True, timeout=timedelta(hours=2))().execute({})
+    assert deferred.value.timeout > timedelta(hours=2)
+    end_time = deferred.value.trigger.serialize()[1]["end_time"]
+    assert 7190 < end_time - simulator.now().timestamp() <= 7200
+
+
+def test_endless_timeout_is_cut_before_anything_is_created(simulator: Simulator) -> None:
+    """A number beyond the framework's arithmetic must not fail the task after the create."""
+    simulator.configure("mews", outcome="never")
+    with pytest.raises(TaskDeferred):
+        mews(True, timeout=1e15)().execute({})
+
+
+def test_pause_before_a_create_keeps_the_minimum_delay(simulator: Simulator, connect: Connect) -> None:
+    """A trigger that fires at once can lose its task, however short the vendor's own pause is."""
+    simulator.configure("mews", outcome="never")
+    run(lambda: MewsCreateExportOperator(task_id="t", entity_type="Payment"))
+    connect("mews", conflict_interval=0)
+    with pytest.raises(TaskDeferred) as deferred:
+        mews(True)().execute({})
+    not_before = deferred.value.trigger.serialize()[1]["not_before"]
+    assert not_before - simulator.now().timestamp() >= 8.9
+
+
+@pytest.mark.parametrize("poll_interval", [0, -5])
+def test_no_poll_interval_makes_a_hot_loop(
+    simulator: Simulator, deferrable: bool, poll_interval: int
+) -> None:
+    """Whatever was typed, a wait of 100 s is at most a hundred looks."""
+    simulator.configure("mews", ready_after_seconds=100)
+    run(mews(deferrable, poll_interval=poll_interval))
+    assert len([r for r in simulator.requests("mews") if r.operation == "get"]) <= 105
+
+
+def test_rendered_text_in_the_place_of_an_object_is_told(simulator: Simulator, deferrable: bool) -> None:
+    """A template may render to anything; nothing is dropped in silence, nothing is sent."""
+    for payload in ({"Filters": "text"}, {"Filters": {"UpdatedUtc": "x"}}):
+        assert type(error_of(mews(deferrable, payload=payload))) is errors.InvalidPayload
+        both = mews(deferrable, payload=payload, start_utc="2026-01-01", end_utc="2026-01-02")
+        assert type(error_of(both)) is errors.InvalidPayload
+    assert simulator.requests("mews") == []

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from airflow_provider_exports.core import ExportState
-from airflow_provider_exports.exceptions import ExportExpired, ExportFailed, UnexpectedResponse
+from airflow_provider_exports.exceptions import (
+    ExportExpired,
+    ExportFailed,
+    UnexpectedResponse,
+    VendorUnavailable,
+)
 from airflow_provider_exports.hooks.mews import MewsHook
 from airflow_provider_exports.sensors.export import ExportSensor
 from airflow_provider_exports.sensors.giosg import GiosgExportSensor
@@ -168,7 +174,7 @@ def test_events_that_are_not_understood_fail(event: Any) -> None:
 def test_event_of_this_release_stays_readable() -> None:
     """Tasks that were deferred before an upgrade resume after it: this literal must go on working."""
     event = {"v": 1, "vendor": "mews", "export_id": "e1", "state": "ready"}
-    assert awaited_export(event) == "e1"
+    assert awaited_export(event) == ("e1", ExportState.READY)
     failed = {
         "v": 1,
         "vendor": "mews",
@@ -183,3 +189,58 @@ def test_missing_connection_is_an_event(simulator: Simulator, connect: Connect) 
     """A connection that was deleted meanwhile ends the wait instead of killing the triggerer's task."""
     event = fire(ExportTrigger("deleted_connection", "mews", "e1"))
     assert event["error"]["type"] == "AirflowNotFoundException"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"v": 1, "export_id": "another", "state": "ready"},
+        {"v": 1, "export_id": None, "state": None},
+        {"v": 1, "export_id": "e1", "state": "running"},
+    ],
+)
+def test_sensor_takes_only_what_it_waited_for(event: Any) -> None:
+    """Another export, no export, or a state that was not asked for is no success."""
+    waiting = MewsExportSensor(task_id="s", export_id="e1", deferrable=True)
+    with pytest.raises(UnexpectedResponse, match="not understood"):
+        waiting.execute_complete({}, event=event)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_soft_fail_skips_in_both_modes(
+    simulator: Simulator, connect: Connect, export_id: str, deferrable: bool
+) -> None:
+    """A permanent error at the first look skips the task when it is asked to."""
+    connect("mews", password="wrong")
+    with pytest.raises(AirflowSkipException):
+        sensor(export_id, deferrable=deferrable, soft_fail=True)().execute({})
+
+
+def test_poke_bears_with_a_bad_minute_but_not_for_ever(
+    simulator: Simulator, connect: Connect, export_id: str
+) -> None:
+    """A failed look is a look, until too many in a row have failed."""
+    connect("mews", max_poll_failures=3, retry_attempts=1)
+    simulator.fail_next("mews", "get", fault="503", times=None)
+    waiting = sensor(export_id)()
+    assert [waiting.poke({}), waiting.poke({})] == [False, False]
+    with pytest.raises(VendorUnavailable):
+        waiting.poke({})
+    simulator.clear_faults()
+    simulator.set_state("mews", export_id, "ready")
+    assert waiting.poke({}) is True
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_quick_export_passes_running_unseen(simulator: Simulator, export_id: str, deferrable: bool) -> None:
+    """Who waits for running does not wait for ever when it is ready already."""
+    simulator.set_state("mews", export_id, "ready")
+    waiting = sensor(export_id, until="running", deferrable=deferrable)
+    assert waiting().poke({}) is True
+
+
+def test_poke_interval_may_be_a_timedelta(simulator: Simulator, export_id: str) -> None:
+    """As everywhere in Airflow, and it crosses the database as a number."""
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(export_id, deferrable=True, poke_interval=timedelta(minutes=2))().execute({})
+    assert deferred.value.trigger.serialize()[1]["poll_interval"] == 120.0

@@ -309,3 +309,35 @@ def test_secrets_stay_out_of_notes_and_errors() -> None:
     replay.run(life().check("e1"))
     assert "s3same" not in "".join(replay.notes)
     assert "s3same" not in repr(replay.requests)
+
+
+def test_search_that_fails_does_not_hide_the_unknown_outcome() -> None:
+    """One outage often hits both calls; the create stays what it is: unknown."""
+    replay = Replay([BROKEN, *[ok({}, 503)] * 5])
+    with pytest.raises(UnknownOutcome, match="Looking for it failed as well"):
+        replay.run(life().submit({"what": 1}))
+    assert [request.method for request in replay.requests].count("POST") == 1
+
+
+def test_second_unanswered_create_is_looked_for_too() -> None:
+    """The first left nothing, the second did: it is adopted."""
+    replay = Replay([ok({}, 500), ok([]), ok([]), BROKEN, ok([{"id": "e2"}])])
+    assert replay.run(life().submit({"what": 1})).export_id == "e2"
+    assert [request.method for request in replay.requests].count("POST") == 2
+
+
+def test_create_answered_with_201_is_never_repeated() -> None:
+    """The vendor says that it exists; that we cannot read more is no reason for a second one."""
+    replay = Replay([ok({"no": "id"}, 201), ok([]), ok([])])
+    with pytest.raises(UnknownOutcome) as caught:
+        replay.run(life().submit({"what": 1}))
+    assert caught.value.created
+    assert [request.method for request in replay.requests].count("POST") == 1
+
+
+def test_conflicts_are_not_asked_about_in_a_loop() -> None:
+    """An interval of zero in the connection does not make a loop of creates."""
+    replay = Replay([ok({}, 409)] * 9)
+    with pytest.raises(ExportConflict):
+        replay.run(life(conflict_interval=0).submit({"what": 1}, conflict_deadline=replay.now + 45))
+    assert len(replay.requests) <= 5

@@ -104,6 +104,20 @@ def test_rate_budget_spaces_requests_over_the_window() -> None:
     assert [budget.reserve(now) for now in (0, 1, 2, 3)] == [0, 0, 8.5, 8.5]
 
 
+def test_no_rate_budget_means_no_wait() -> None:
+    """0 is no limit; and a clock that was set back costs one window at most."""
+    assert [RateBudget(0, 30).reserve(now) for now in (0, 0, 0)] == [0, 0, 0]
+    budget = RateBudget(1, 10)
+    budget.reserve(10_000)
+    assert budget.reserve(0) <= 10.5
+
+
+@pytest.mark.parametrize("rule", [PollRule(0, 0, 0), PollRule.every(-5), PollRule(15, 0, 300)])
+def test_no_rule_makes_a_hot_loop(rule: PollRule) -> None:
+    """An interval is a second at least."""
+    assert min(rule.interval(n, 0.0) for n in range(5)) >= 1
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -123,7 +137,7 @@ def test_instant_reads_what_templates_and_users_write(value: object) -> None:
     assert type(moment) is datetime
 
 
-@pytest.mark.parametrize("value", ["tomorrow", "", 5, None, "PT5M", "12:30"])
+@pytest.mark.parametrize("value", ["tomorrow", "", 5, None, "PT5M", "12:30", "0001-01-01T00:00:00+05:00"])
 def test_instant_refuses_what_is_no_time(value: object) -> None:
     """Anything else is a ValueError, never a guess."""
     with pytest.raises(ValueError):
@@ -159,7 +173,14 @@ def test_settings_read_form_values() -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", [{"request_timeout": "soon"}, {"allow_http": "maybe"}, {"retry_attempts": -1}]
+    "extra",
+    [
+        {"request_timeout": "soon"},
+        {"wait_timeout": "inf"},
+        {"poll_initial": "nan"},
+        {"allow_http": "maybe"},
+        {"retry_attempts": -1},
+    ],
 )
 def test_unreadable_setting_is_named(extra: dict[str, object]) -> None:
     """The error says which setting is wrong."""
@@ -176,6 +197,8 @@ def connection(**fields: object) -> ConnectionInfo:
     [
         ({}, "https://service.giosg.com"),
         ({"host": "giosg.example"}, "https://giosg.example"),
+        ({"host": "giosg.example/"}, "https://giosg.example"),
+        ({"host": "https://[::1]:8443/x"}, "https://[::1]:8443/x"),
         ({"host": "giosg.example", "port": 8443}, "https://giosg.example:8443"),
         ({"host": "https://giosg.example/base/"}, "https://giosg.example/base"),
         ({"host": "http://127.0.0.1:9/giosg"}, "http://127.0.0.1:9/giosg"),
@@ -195,6 +218,10 @@ def test_base_url(fields: dict[str, object], url: str) -> None:
         "https://x.example/?a=b",
         "http://x.example",
         "https://",
+        "me:pw@x.example",
+        "*.example",
+        "a..b.example",
+        "x" * 70 + ".example",
     ],
 )
 def test_unsafe_base_url_is_refused(host: str) -> None:

@@ -197,7 +197,7 @@ def test_tutorial_shows_what_the_simulator_prints(simulator: Simulator) -> None:
     """The connections in the tutorial are those that the simulator hands out on its default ports."""
     text = (ROOT / "docs/tutorial/first-export.md").read_text("utf-8")
     shown = re.findall(r"AIRFLOW_CONN_(\w+)_DEFAULT='(.*)'", text)
-    assert len(shown) == 2 * len(simulator.vendors)
+    assert len(shown) == 2 * len(BUILT_IN)
     for name, connection in shown:
         printed = simulator.connection_json(name.lower())
         assert connection == printed.replace(simulator.api_origin, "http://127.0.0.1:8765")
@@ -304,7 +304,7 @@ def test_numbers_in_the_text_hold() -> None:
     rule, shared = RetryRule(), VendorSettings()
     mews, giosg = (vendor_class(name).settings_class() for name in ("mews", "giosg"))
     # explanation/lifecycle.md
-    assert (lifecycle.LOOK_AGAIN, lifecycle.CLOCK_MARGIN, export_hook._TRANSFERS) == ((3.0, 10.0), 300.0, 3)
+    assert (lifecycle.LOOK_AGAIN, shared.clock_margin, export_hook._TRANSFERS) == ((3.0, 10.0), 300.0, 4)
     # explanation/errors.md
     assert (lifecycle.READ_AGAIN, lifecycle.NOT_FOUND_GRACE) == ((1.0, 3.0), 30.0)
     assert (rule.initial, rule.maximum, rule.patience) == (1.0, 30.0, 60.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_exports.core import ConnectionInfo, ExportState, Lifecycle, Request, Vendor
+from airflow_provider_exports.core import ConnectionInfo, ExportState, Lifecycle, Request
 from airflow_provider_exports.core.registry import vendor_class
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
@@ -301,8 +301,3 @@ def test_secrets_stay_out_of_the_log(
     assert "exports/add" in ours
     for secret in (*export_simulator.tokens.values(), export_simulator.link_secret):
         assert secret not in ours
-
-
-def test_base_class_is_usable_by_type(export_simulator: Simulator) -> None:
-    """Both simulated vendors are what the registry says."""
-    assert all(isinstance(simulated_vendor(export_simulator, n), Vendor) for n in export_simulator.vendors)

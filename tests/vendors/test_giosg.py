@@ -236,6 +236,22 @@ def test_rooms_leave_out_shared_ones_unless_asked_for() -> None:
     assert replay.requests[0].path == "/api/v5/rooms"
 
 
+def test_rooms_path_may_name_the_user() -> None:
+    """The vendor's sample bot lists rooms below the user; other braces are a mistake, said at once."""
+    plan = life(rooms_path="/users/{user_id}/rooms")
+    replay = Replay([page()])
+    replay.run(plan.call(plan.vendor.list_datasources()))
+    assert replay.requests[0].path == f"/api/v5/users/{USER}/rooms"
+    with pytest.raises(InvalidConnection, match="rooms_path"):
+        vendor(rooms_path="/{team}/rooms")
+
+
+def test_foreign_export_is_not_found_with_either_code() -> None:
+    """Whether 403 or 404 answers for another user's export is not published."""
+    with pytest.raises(ExportNotFound, match="giosg export r1"):
+        Replay([ok({"detail": "No."}, 403)]).run(life().check("r1"))
+
+
 def test_ping_proves_as_much_as_one_call_can() -> None:
     """With known ids it reads the export list, else it asks whose token it is."""
     plan = life()

@@ -214,6 +214,21 @@ def test_lookup_takes_a_thousand_ids_and_isolates_a_bad_one() -> None:
     assert len(halving.requests) == 7
 
 
+def test_refusal_that_is_not_about_ids_is_not_halved_for_ever() -> None:
+    """When everything is refused, fifty refusals are enough to know."""
+    ids = [f"{number:08d}-0000-4000-8000-000000000000" for number in range(1000)]
+    replay = Replay([message(400, "Invalid JSON.")] * 60)
+    with pytest.raises(ExportRejected):
+        replay.run(life().check_many(ids))
+    assert len(replay.requests) == 51
+
+
+def test_wrong_address_is_said() -> None:
+    """The API answers 404 for an address, never for an export."""
+    with pytest.raises(ExportRejected, match="platform address"):
+        Replay([message(404, "Not found.")]).run(life().check(EXPORT_ID))
+
+
 def test_ids_are_matched_by_value_not_by_position() -> None:
     """The answer may come in any order and another spelling."""
     other = export(Id=UUID)

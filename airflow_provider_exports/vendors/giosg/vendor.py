@@ -32,8 +32,14 @@ from airflow_provider_exports.core.vendor import (
     VendorSettings,
     invalid_payload,
 )
-from airflow_provider_exports.core.wire import Flow, Request, origin, resolve
-from airflow_provider_exports.exceptions import InvalidConnection, UnexpectedResponse
+from airflow_provider_exports.core.wire import Flow, Request, Response, origin, resolve
+from airflow_provider_exports.exceptions import (
+    ExportError,
+    ExportNotFound,
+    InvalidConnection,
+    PermissionDenied,
+    UnexpectedResponse,
+)
 
 # Stops a list whose `next` links never end; the vendor promises neither page size nor length.
 _MAX_PAGES = 10_000
@@ -76,6 +82,8 @@ class GiosgSettings(VendorSettings):
     poll_factor: float = 1.5
     poll_maximum: float = 30.0
     wait_timeout: float = 3600.0
+    # Chats are personal data.
+    file_mode: str = "600"
     # Chats may still be open or written late when the range ends.
     settle_delay: float = 3600.0
 
@@ -116,6 +124,11 @@ class GiosgVendor(Vendor):
             raise InvalidConnection("the setting 'download_auth' must be auto, never or always.")
         if settings.download_auth == "always" and not settings.download_hosts:
             raise InvalidConnection("download_auth 'always' needs the hosts it is for, in 'download_hosts'.")
+        try:
+            settings.rooms_path.format(organization_id="", user_id="")
+        except (KeyError, IndexError, ValueError):
+            said = "the setting 'rooms_path' may hold {organization_id} and {user_id}, no other braces."
+            raise InvalidConnection(said) from None
         return HeaderToken(self.connection.password, scheme=settings.auth_scheme)
 
     @property
@@ -151,8 +164,9 @@ class GiosgVendor(Vendor):
         ]
 
     def list_datasources(self) -> Flow[list[Datasource]]:
-        organization_id, _ = yield from self._path_ids()
-        path = self.settings.api_prefix + self.settings.rooms_path.format(organization_id=organization_id)
+        organization_id, user_id = (quote(part, safe="") for part in (yield from self._path_ids()))
+        rooms_path = self.settings.rooms_path.format(organization_id=organization_id, user_id=user_id)
+        path = self.settings.api_prefix + rooms_path
         rooms: dict[str, Datasource] = {}
         for row, _ in (yield from self._rows(path, "rooms")):
             if not isinstance(row.get("id"), str):
@@ -251,6 +265,19 @@ class GiosgVendor(Vendor):
         if "ending_at" not in payload or self.settings.allow_future:
             return None
         return times.instant(payload["ending_at"]).timestamp() + self.settings.settle_delay
+
+    def error(self, request: Request, response: Response) -> ExportError | None:
+        refused = super().error(request, response)
+        if isinstance(refused, PermissionDenied) and request.export_id:
+            # Whether another user's export is answered with 403 or 404 is not published.
+            said = self.error_text(response)
+            return ExportNotFound(
+                f"the vendor does not show it to this token (HTTP 403). {said}".strip(),
+                export_id=request.export_id,
+                http_status=403,
+                next_step="Check the id, whose token made it, the settings permission and the subscription.",
+            )
+        return refused
 
     def error_words(self, body: JSON) -> str:
         # No error format is published; these are the shapes of the framework the API shows the habits of.

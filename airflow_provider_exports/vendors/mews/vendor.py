@@ -52,6 +52,9 @@ ENTITY_TYPES = (
 )
 """Entity types documented in August 2026; the vendor adds to them, so others are sent with a warning."""
 
+# Isolating one bad id among 1000 takes ten refusals.
+_MOST_REFUSALS = 50
+
 # Pings with an id that no export has: the answer proves the tokens and the right to the operation.
 _NO_EXPORT = "00000000-0000-4000-8000-000000000000"
 
@@ -165,18 +168,21 @@ class MewsVendor(Vendor):
         return found[export_id.lower()]
 
     def get_many(self, export_ids: list[str]) -> Flow[dict[str, Export]]:
-        try:
-            found = yield from self._get_all(export_ids)
-        except ExportRejected as error:
-            if error.http_status != 400:
-                raise
-            if len(export_ids) == 1:
-                return {}
-            # One unknown id may spoil the whole batch: halve it until the bad one is alone.
-            middle = len(export_ids) // 2
-            first = yield from self.get_many(export_ids[:middle])
-            second = yield from self.get_many(export_ids[middle:])
-            return {**first, **second}
+        found: dict[str, Export] = {}
+        batches = [export_ids]
+        refusals = 0
+        while batches:
+            batch = batches.pop(0)
+            try:
+                found |= yield from self._get_all(batch)
+            except ExportRejected as error:
+                refusals += 1
+                # One unknown id may spoil the whole batch: halve it until the bad one is alone. But if all
+                # are refused, it is not about ids.
+                if error.http_status != 400 or refusals > _MOST_REFUSALS:
+                    raise
+                middle = len(batch) // 2
+                batches[:0] = [half for half in (batch[:middle], batch[middle:]) if half and half != batch]
         return {wanted: found[wanted.lower()] for wanted in export_ids if wanted.lower() in found}
 
     def list_datasources(self) -> Flow[list[Datasource]]:
@@ -316,6 +322,13 @@ class MewsVendor(Vendor):
             refused.next_step = (
                 "Check both tokens and the environment in the connection, and that Mews has granted the "
                 "application the restricted export operations."
+            )
+        elif isinstance(refused, ExportNotFound):
+            # The API answers 404 for an address, never for an export.
+            return ExportRejected(
+                refused.message,
+                http_status=response.status,
+                next_step="Check the platform address in the connection: Mews knows no such operation there.",
             )
         elif isinstance(refused, PermissionDenied):
             refused.next_step = "The vendor's message says which of its rules forbids it; ask Mews if not."

@@ -1,0 +1,199 @@
+"""The example DAGs: they import fast, alone and offline, and cover the window they should."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from datetime import UTC, datetime
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent.parent / "example_dags"
+NIGHTLY, BULK = "mews_nightly_increment", "giosg_rooms_bulk"
+MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
+NOON = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def dags() -> dict[str, Any]:
+    """The DAGs as Airflow loads them."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before Airflow 3.1
+        from airflow.models.dagbag import DagBag
+
+    bag = DagBag(str(FOLDER))
+    assert bag.import_errors == {}
+    return dict(bag.dags)
+
+
+def module(name: str) -> ModuleType:
+    """One DAG file as a module."""
+    spec = spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def dag_run(**given: datetime) -> SimpleNamespace:
+    """A run as templates see it; Airflow 3 has one without dates when it is started without any."""
+    names = ("logical_date", "data_interval_start", "data_interval_end", "run_after")
+    return SimpleNamespace(**{name: given.get(name) for name in names})
+
+
+def test_folder_holds_these_dags(dags: dict[str, Any]) -> None:
+    """No DAG of the folder is missed by these tests."""
+    assert set(dags) == {NIGHTLY, BULK}
+    assert {file.stem for file in FOLDER.glob("*.py")} == {NIGHTLY, BULK}
+
+
+@pytest.mark.parametrize("name", [NIGHTLY, BULK])
+def test_parsing_needs_no_network_and_no_client(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A DAG file is parsed every few seconds: it connects nowhere and loads no hook."""
+
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError("a DAG file connects to something while it is parsed")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for loaded in [one for one in sys.modules if one.startswith("airflow_provider_exports.hooks")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    module(name)
+    assert not [one for one in sys.modules if one.startswith("airflow_provider_exports.hooks")]
+
+
+def test_nightly_exports_each_entity_type_of_a_real_interval(dags: dict[str, Any]) -> None:
+    """One mapped task per entity type, named after it; no overlap of two nights; an interval has a length."""
+    dag = dags[NIGHTLY]
+    assert {task.task_id for task in dag.tasks} == {"export", "publish"}
+    export = dag.get_task("export")
+    assert type(export).__name__ == "MappedOperator"
+    assert export.operator_name == "MewsRunExportOperator"
+    assert export.partial_kwargs["map_index_template"] == "{{ task.entity_type }}"
+    assert export.partial_kwargs["deferrable"] is True
+    assert export.downstream_task_ids == {"publish"}
+    assert [asset.uri for asset in dag.get_task("publish").outlets] == [NIGHTLY]
+    assert (dag.max_active_runs, dag.catchup) == (1, False)
+    assert type(dag.timetable).__name__ == "CronDataIntervalTimetable"
+
+
+def test_nightly_templates_render(dags: dict[str, Any]) -> None:
+    """Window and destination come from the run and the Variable."""
+    export = dags[NIGHTLY].get_task("export").partial_kwargs
+    context = {
+        "dag_run": dag_run(data_interval_start=datetime(2026, 3, 1, tzinfo=UTC), data_interval_end=MIDNIGHT),
+        "params": {"start_utc": None, "end_utc": None},
+        "task": SimpleNamespace(entity_type="Payment"),
+        "var": SimpleNamespace(value={"exports_destination": "s3://c@bucket/raw"}),
+    }
+    environment = dags[NIGHTLY].get_template_env()
+    rendered = {
+        name: environment.from_string(export[name]).render(context)
+        for name in ("start_utc", "end_utc", "destination")
+    }
+    assert rendered == {
+        "start_utc": "2026-03-01 00:00:00+00:00",
+        "end_utc": "2026-03-02 00:00:00+00:00",
+        "destination": "s3://c@bucket/raw/mews/2026-03-01/Payment",
+    }
+
+
+def test_bulk_exports_each_listed_room_and_sums_up(dags: dict[str, Any]) -> None:
+    """One mapped task per room, named after it; the summary runs whatever became of them."""
+    dag = dags[BULK]
+    assert {task.task_id for task in dag.tasks} == {"list_rooms", "export_room", "summary"}
+    export = dag.get_task("export_room")
+    assert type(export).__name__ == "MappedOperator"
+    assert export.operator_name == "GiosgRunExportOperator"
+    assert export.partial_kwargs["map_index_template"] == "{{ task.export_label }}"
+    assert export.partial_kwargs["deferrable"] is True
+    assert export.upstream_task_ids == {"list_rooms"}
+    assert dag.get_task("summary").upstream_task_ids == {"list_rooms", "export_room"}
+    assert dag.get_task("summary").trigger_rule == "all_done"
+
+
+@pytest.mark.parametrize(
+    ("run", "typed", "start", "end"),
+    [
+        pytest.param(
+            {"data_interval_start": datetime(2026, 3, 1, tzinfo=UTC), "data_interval_end": MIDNIGHT},
+            {},
+            "2026-03-01",
+            "2026-03-02",
+            id="scheduled",
+        ),
+        pytest.param({"run_after": NOON}, {}, "2026-03-01", "2026-03-02", id="by hand without a date"),
+        pytest.param(
+            {"data_interval_start": datetime(2026, 3, 1, tzinfo=UTC), "data_interval_end": MIDNIGHT},
+            {"start_utc": "2026-02-20T00:00:00Z"},
+            "2026-02-20",
+            "2026-03-02",
+            id="start typed in",
+        ),
+        pytest.param(
+            {"run_after": NOON},
+            {"start_utc": "2026-01-01", "end_utc": "2026-01-05T02:00:00+02:00"},
+            "2026-01-01",
+            "2026-01-05",
+            id="both typed in",
+        ),
+    ],
+)
+def test_nightly_window(run: dict[str, datetime], typed: dict[str, str], start: str, end: str) -> None:
+    """The form comes first, then the data interval, then the last whole day."""
+    window = module(NIGHTLY).window(dag_run(**run), {"start_utc": None, "end_utc": None, **typed})
+    assert [moment.astimezone(UTC).isoformat() for moment in window] == [
+        f"{start}T00:00:00+00:00",
+        f"{end}T00:00:00+00:00",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("run", "typed", "start", "end"),
+    [
+        pytest.param({"run_after": NOON}, {}, "2026-02-23", "2026-03-02", id="without a date"),
+        pytest.param(
+            {"logical_date": datetime(2026, 2, 10, 9, tzinfo=UTC), "run_after": NOON},
+            {},
+            "2026-02-03",
+            "2026-02-10",
+            id="for another day",
+        ),
+        pytest.param(
+            {"run_after": NOON}, {"ending_at": "2026-02-15"}, "2026-02-08", "2026-02-15", id="end typed in"
+        ),
+        pytest.param(
+            {"run_after": NOON},
+            {"starting_at": "2026-01-01", "ending_at": "2026-01-05"},
+            "2026-01-01",
+            "2026-01-05",
+            id="both typed in",
+        ),
+    ],
+)
+def test_bulk_window(run: dict[str, datetime], typed: dict[str, str], start: str, end: str) -> None:
+    """The form comes first, then the seven whole days before the run."""
+    window = module(BULK).window(dag_run(**run), {"starting_at": None, "ending_at": None, **typed})
+    assert [moment.isoformat() for moment in window] == [
+        f"{start}T00:00:00+00:00",
+        f"{end}T00:00:00+00:00",
+    ]
+
+
+def test_summary_names_the_failed_rooms() -> None:
+    """A room without a result fails the summary, with its name; the files of the others are not lost."""
+    from airflow.providers.common.compat.sdk import AirflowFailException
+
+    results = {0: {"files": [{"uri": "file:///a"}]}, 1: None}
+    ti = SimpleNamespace(xcom_pull=lambda task_ids, map_indexes: results[map_indexes])
+    rooms = [{"room_id": "1", "export_label": "Web shop"}, {"room_id": "2", "export_label": "Support"}]
+    summary = module(BULK).summary.function
+    with pytest.raises(AirflowFailException, match=r"1 of 2 rooms failed: Support"):
+        summary(rooms, ti=ti)
+    results[1] = {"files": []}
+    assert summary(rooms, ti=ti) == {"Web shop": ["file:///a"], "Support": []}
