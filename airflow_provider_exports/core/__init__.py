@@ -1,6 +1,6 @@
 """What a vendor author may import; no Airflow, no HTTP library, no clock."""
 
-from airflow_provider_exports.core.auth import Auth, BodyFields, HeaderToken
+from airflow_provider_exports.core.auth import Auth, BodyFields, HeaderToken, Signing
 from airflow_provider_exports.core.lifecycle import Lifecycle, raise_if_ended, raise_unless_ready
 from airflow_provider_exports.core.model import (
     Datasource,
@@ -40,6 +40,7 @@ __all__ = [
     "Request",
     "Response",
     "RetryRule",
+    "Signing",
     "Vendor",
     "VendorSettings",
     "raise_if_ended",

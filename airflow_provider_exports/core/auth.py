@@ -9,11 +9,23 @@ from typing import Protocol
 from airflow_provider_exports.core.wire import Request
 
 
+@dataclass(frozen=True)
+class Signing:
+    """What a signature may depend on besides the request."""
+
+    token: str | None = field(default=None, repr=False)
+    """What the vendor's ``login`` flow returned last."""
+    now: float = 0.0
+    """Epoch seconds."""
+    nonce: str = ""
+    """Sixteen hexadecimal characters, new for each request."""
+
+
 class Auth(Protocol):
     """What a vendor's ``auth`` must offer."""
 
-    def sign(self, request: Request, token: str | None) -> Request:
-        """Return ``request`` with credentials; ``token`` is what the vendor's ``login`` flow returned."""
+    def sign(self, request: Request, signing: Signing) -> Request:
+        """Return ``request`` with credentials."""
 
     def download_headers(self, token: str | None) -> Mapping[str, str]:
         """Return headers for a file on the API's own origin; empty when files never need credentials."""
@@ -34,8 +46,8 @@ class HeaderToken:
     header: str = "Authorization"
     """Header name."""
 
-    def sign(self, request: Request, token: str | None) -> Request:
-        return replace(request, headers={**request.headers, **self.download_headers(token)})
+    def sign(self, request: Request, signing: Signing) -> Request:
+        return replace(request, headers={**request.headers, **self.download_headers(signing.token)})
 
     def download_headers(self, token: str | None) -> Mapping[str, str]:
         return {self.header: f"{self.scheme} {token or self.token}".strip()}
@@ -54,7 +66,7 @@ class BodyFields:
     public: frozenset[str] = frozenset()
     """Names of the fields that are no secrets."""
 
-    def sign(self, request: Request, token: str | None) -> Request:
+    def sign(self, request: Request, signing: Signing) -> Request:
         body = {} if request.json is None else request.json
         return replace(request, json={**self.fields, **body})
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import random
+import secrets
 from collections.abc import Callable, Collection
 from typing import TypeVar, assert_never
 
+from airflow_provider_exports.core.auth import Signing
 from airflow_provider_exports.core.model import Export, ExportState, Payload
 from airflow_provider_exports.core.polling import PollRule, spread
 from airflow_provider_exports.core.redact import redact
@@ -60,12 +62,19 @@ class Lifecycle:
 
     :param vendor: whose exports.
     :param chance: source of random numbers in [0, 1) for jitter.
+    :param nonce: source of one-time words for signatures.
     """
 
-    def __init__(self, vendor: Vendor, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        vendor: Vendor,
+        chance: Callable[[], float] = random.random,
+        nonce: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
         self.vendor = vendor
         self.retry = RetryRule(attempts=max(1, vendor.settings.retry_attempts))
         self._chance = chance
+        self._nonce = nonce
         self._token: str | None = None
 
     @property
@@ -131,6 +140,8 @@ class Lifecycle:
                 yield info("%s: another export is active, next try in %.0f s", self.vendor.name, pause)
                 yield Pause(pause)
             else:
+                if Capability.START in self.vendor.capabilities and not export.state.finished:
+                    export = yield from self.call(self.vendor.start(export, payload))
                 yield info("%s export %s: created, %s", export.vendor, export.export_id, _word(export))
                 return export
 
@@ -159,6 +170,15 @@ class Lifecycle:
             with contextlib.suppress(ExportNotFound):
                 found[export_id] = yield from self.check(export_id)
         return found
+
+    def delete(self, export_id: str) -> Plan[bool]:
+        """Delete an export at the vendor; returns False if it was gone already."""
+        try:
+            yield from self.call(self.vendor.delete(export_id))
+        except ExportNotFound:
+            return False
+        yield info("%s export %s: deleted", self.vendor.name, export_id)
+        return True
 
     def wait(
         self,
@@ -271,6 +291,8 @@ class Lifecycle:
             except NetworkError as error:
                 outcome = error
             else:
+                if self._token is not None and request.signed:
+                    self._token = self.vendor.renewed_token(self._token, response)
                 refused = self.vendor.error(request, response)
                 if refused is None:
                     return response
@@ -296,9 +318,16 @@ class Lifecycle:
     def _sign(self, request: Request) -> Plan[Request]:
         if not request.signed:
             return request
-        if self._token is None and Capability.LOGIN in self.vendor.capabilities:
-            self._token = yield from self.call(self.vendor.login())
-        return self.vendor.auth.sign(request, self._token)
+        now: float = yield Now()
+        if Capability.LOGIN in self.vendor.capabilities:
+            expires_at = self.vendor.token_expires_at(self._token) if self._token is not None else None
+            if self._token is None or (expires_at is not None and now >= expires_at):
+                self._token = yield from self.call(self.vendor.login())
+        return self.vendor.auth.sign(request, self.signing(now))
+
+    def signing(self, now: float) -> Signing:
+        """Return what signs a request that is sent now."""
+        return Signing(self._token, now, self._nonce())
 
     def _given_up(self, request: Request, outcome: NetworkError | ExportError) -> ExportError:
         name = request.operation or f"{request.method} {request.path}"

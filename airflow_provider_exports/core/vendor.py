@@ -156,6 +156,8 @@ class Capability(enum.Enum):
     DATASOURCES = "list_datasources"
     PING = "ping"
     LOGIN = "login"
+    START = "start"
+    DELETE = "delete"
 
 
 class Vendor:
@@ -221,6 +223,22 @@ class Vendor:
         """Return a token for :meth:`Auth.sign`; called once, and again after a 401."""
         raise NotImplementedError
 
+    def token_expires_at(self, token: str) -> float | None:
+        """Return when to log in anew, epoch seconds; None when only a refusal tells."""
+        return None
+
+    def renewed_token(self, token: str, response: Response) -> str:
+        """Return the token to use after an answer: some vendors hand out a new one with each."""
+        return token
+
+    def start(self, export: Export, payload: Payload) -> Flow[Export]:
+        """Start an export that has been created; for vendors where these are two calls."""
+        raise NotImplementedError
+
+    def delete(self, export_id: str) -> Flow[None]:
+        """Delete an export and its files at the vendor."""
+        raise NotImplementedError
+
     def get_many(self, export_ids: list[str]) -> Flow[dict[str, Export]]:
         """Read up to ``max_batch`` exports at once; ids that the vendor does not know are absent."""
         raise NotImplementedError
@@ -270,6 +288,11 @@ class Vendor:
     def secrets(self) -> tuple[str, ...]:
         """Values that must never appear in a log, error, event or file name."""
         return tuple(secret for secret in (self.connection.password, *self.auth.secrets) if secret)
+
+    @property
+    def api_urls(self) -> tuple[str, ...]:
+        """Base URLs whose origins API requests may go to."""
+        return (self.base_url,)
 
     @property
     def file_hosts(self) -> frozenset[str]:
@@ -412,20 +435,29 @@ class Vendor:
         connection = self.connection
         host = (connection.host or self.default_host).strip()
         url = host.rstrip("/") if "://" in host else f"{connection.schema or 'https'}://{host.rstrip('/')}"
+        if connection.port and host and not _has_port(url):
+            scheme, _, rest = url.partition("://")
+            head, _, path = rest.partition("/")
+            url = f"{scheme}://{head}:{connection.port}" + (f"/{path}" if path else "")
+        return self.checked_url(url, f"the host of connection {connection.conn_id!r}")
+
+    def checked_url(self, url: str, what: str) -> str:
+        """Return ``url`` if credentials may be sent there.
+
+        :param what: what the connection calls it, for the error.
+        :raises InvalidConnection: it is no base URL, or plain http to another machine.
+        """
         try:
             scheme, name, _ = origin(url)
         except ValueError:
             scheme, name = "", ""
-        if connection.port and host and not _has_port(url):
-            head, _, path = url.partition("://")[2].partition("/")
-            url = f"{scheme}://{head}:{connection.port}" + (f"/{path}" if path else "")
         if scheme not in ("http", "https") or not _HOST.fullmatch(name) or any(c in url for c in "@?#"):
             # What stands before an @ may be a password.
-            shown = "" if "@" in host else f" {redact(host)!r}"
-            raise InvalidConnection(f"the host{shown} of connection {connection.conn_id!r} is no base URL.")
+            shown = "" if "@" in url else f" ({redact(url)})"
+            raise InvalidConnection(f"{what} is no base URL{shown}.")
         if scheme == "http" and name not in LOOPBACK_HOSTS and not self.settings.allow_http:
             raise InvalidConnection(
-                f"connection {connection.conn_id!r} would send credentials over plain http to {name}.",
+                f"{what} would send credentials over plain http to {name}.",
                 next_step="Use https, or set allow_http to true in the connection's Extra.",
             )
         return url

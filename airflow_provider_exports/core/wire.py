@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -184,13 +184,13 @@ class PlanRunner(Generic[T]):
         self.result = stop.value
 
 
-def resolve(base_url: str, path: str) -> str:
-    """Return the absolute URL of a request's path.
+def resolve(base_urls: Sequence[str], path: str) -> str:
+    """Return the absolute URL of a request's path, which is below the first of ``base_urls``.
 
-    :raises UnsafeLink: it leads to another origin than ``base_url``; credentials would go with it.
+    :raises UnsafeLink: it leads to the origin of none of them; credentials would go with it.
     """
-    url = path if "://" in path else base_url + path
-    if origin(url) != origin(base_url):
+    url = path if "://" in path else base_urls[0] + path
+    if origin(url) not in map(origin, base_urls):
         raise UnsafeLink("an API request would leave the connection's own address.")
     return url
 

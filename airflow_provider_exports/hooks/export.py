@@ -120,6 +120,14 @@ class ExportHook(HttpHook):
         self._require(Capability.DATASOURCES)
         return self.run_plan(lambda life: life.call(life.vendor.list_datasources()))
 
+    def delete_export(self, export_id: str) -> bool:
+        """Delete an export and its files at the vendor; returns False if it was gone already.
+
+        :raises ExportRejected: the vendor's API cannot delete.
+        """
+        self._require(Capability.DELETE)
+        return self.run_plan(lambda life: life.delete(export_id))
+
     def wait_for_export(
         self, export_id: str, *, timeout: float | None = None, poll_interval: float | None = None
     ) -> Export:
@@ -422,7 +430,8 @@ class _SignedByVendor(requests.auth.AuthBase):
         body = json.loads(prepared.body) if prepared.body and is_json else None
         if isinstance(body, list):
             raise ValueError(f"{vendor.display_name} takes objects as JSON bodies, not lists.")
-        signed = vendor.auth.sign(Request(prepared.method or "GET", url, json=body), self._lifecycle.token)
+        unsigned_request = Request(prepared.method or "GET", url, json=body)
+        signed = vendor.auth.sign(unsigned_request, self._lifecycle.signing(time.time()))
         prepared.headers.update(signed.headers)
         if signed.json != body:
             if prepared.body and not is_json:

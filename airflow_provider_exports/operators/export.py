@@ -288,3 +288,27 @@ class DownloadExportOperator(BaseOperator):
 
         with airflow_errors():
             return ExportHook(self.conn_id).download_export(self.export_id, self.destination)
+
+
+class DeleteExportOperator(BaseOperator):
+    """Delete an export and its files at the vendor, where its API can.
+
+    :param conn_id: connection, of the vendor's type (templated).
+    :param export_id: the vendor's id (templated).
+    :return: True, or False if it was gone already.
+    """
+
+    template_fields: Sequence[str] = ("conn_id", "export_id")
+    ui_color = "#e8f0fe"
+
+    def __init__(self, *, conn_id: str, export_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.conn_id = conn_id
+        self.export_id = export_id
+
+    def execute(self, context: Context) -> bool:
+        """Delete it."""
+        from airflow_provider_exports.hooks.export import ExportHook
+
+        with airflow_errors():
+            return ExportHook(self.conn_id).delete_export(self.export_id)

@@ -101,7 +101,7 @@ class AsyncTransport:
         return runner.result
 
     async def _exchange(self, request: Request) -> Response:
-        url = resolve(self._vendor.base_url, request.path)
+        url = resolve(self._vendor.api_urls, request.path)
         delay = self._budget.reserve(self._clock())
         if delay > 0:
             await self._sleep(delay)

@@ -91,7 +91,7 @@ class BlockingTransport:
         return runner.result
 
     def _exchange(self, request: Request) -> Response:
-        url = resolve(self._vendor.base_url, request.path)
+        url = resolve(self._vendor.api_urls, request.path)
         delay = self._budget.reserve(self._clock())
         if delay > 0:
             self._sleep(delay)

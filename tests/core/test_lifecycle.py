@@ -341,3 +341,53 @@ def test_conflicts_are_not_asked_about_in_a_loop() -> None:
     with pytest.raises(ExportConflict):
         replay.run(life(conflict_interval=0).submit({"what": 1}, conflict_deadline=replay.now + 45))
     assert len(replay.requests) <= 5
+
+
+class TwoStepVendor(AcmeVendor):
+    """Creating does not start; deletes; its token says when it dies."""
+
+    capabilities = frozenset({Capability.LOGIN, Capability.START, Capability.DELETE})
+
+    def login(self) -> Flow[str]:
+        response = yield Request("POST", "/login", signed=False, operation="login")
+        return str(response.json()["token"])
+
+    def token_expires_at(self, token: str) -> float | None:
+        return float(token.partition("@")[2] or "inf")
+
+    def renewed_token(self, token: str, response: Response) -> str:
+        return response.headers.get("x-token", token)
+
+    def start(self, export: Export, payload: Payload) -> Flow[Export]:
+        yield Request("POST", "/start", json={"id": export.export_id, **payload}, operation="start")
+        return (yield from self.get(export.export_id))
+
+    def delete(self, export_id: str) -> Flow[None]:
+        yield Request("DELETE", f"/exports/{export_id}", operation="delete", export_id=export_id)
+
+
+def test_created_export_is_started() -> None:
+    """Where creating and starting are two calls, submit makes both."""
+    replay = Replay([ok({"token": "t1"}), exported("queued"), ok({}), exported("running")])
+    assert replay.run(life(TwoStepVendor).submit({"what": 1})).state is ExportState.RUNNING
+    assert [request.path for request in replay.requests] == ["/login", "/exports", "/start", "/exports/e1"]
+
+
+def test_token_is_renewed_before_it_dies_and_with_each_answer() -> None:
+    """No request is sent with a token that has expired, and a new one in an answer takes its place."""
+    plan = life(TwoStepVendor)
+    replay = Replay([ok({"token": "t1@1800000100"}), exported(), exported()])
+    replay.run(plan.check("e1"))
+    replay.now += 200
+    replay.answers = [ok({"token": "t2"}), ok({"id": "e1"}, x_token="t3"), exported()]
+    replay.run(plan.check("e1"))
+    replay.run(plan.check("e1"))
+    sent = [request.headers.get("Authorization") for request in replay.requests]
+    assert sent == [None, "Bearer t1@1800000100", None, "Bearer t2", "Bearer t3"]
+
+
+def test_delete_of_what_is_gone_is_no_error() -> None:
+    """Deleting twice ends in the same state."""
+    plan = life(TwoStepVendor)
+    assert Replay([ok({"token": "t"}), ok(None, 204)]).run(plan.delete("e1")) is True
+    assert Replay([ok({}, 404)]).run(plan.delete("e1")) is False

@@ -275,12 +275,12 @@ def test_response_reads_retry_after_and_server_time() -> None:
 def test_requests_stay_on_their_origin() -> None:
     """An absolute path is followed on the same scheme, host and port only."""
     base = "https://api.example/v1"
-    assert resolve(base, "/x") == "https://api.example/v1/x"
-    assert resolve(base, "https://API.example:443/y") == "https://API.example:443/y"
+    assert resolve([base], "/x") == "https://api.example/v1/x"
+    assert resolve([base], "https://API.example:443/y") == "https://API.example:443/y"
     assert origin("http://h") == ("http", "h", 80)
     for other in ("http://api.example/y", "https://api.example:8443/y", "https://evil.example/y"):
         with pytest.raises(UnsafeLink):
-            resolve(base, other)
+            resolve([base], other)
 
 
 def test_export_result_holds_no_link() -> None:

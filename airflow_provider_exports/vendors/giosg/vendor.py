@@ -353,7 +353,7 @@ class GiosgVendor(Vendor):
             following = page.get("next") or page.get("next_page_url")
             if not following:
                 return rows
-            path = urljoin(resolve(self.base_url, path), following)
+            path = urljoin(resolve(self.api_urls, path), following)
             if origin(path) != origin(self.base_url):
                 raise UnexpectedResponse(
                     f"{operation}: the next page is said to be on another host; not followed."
