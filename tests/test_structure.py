@@ -54,15 +54,6 @@ def test_core_and_vendors_do_no_io(folder: str) -> None:
         assert "open(" not in text, file
 
 
-def test_simulator_knows_nothing_of_the_client() -> None:
-    """It is a second opinion: a shared mistake would make both sides agree."""
-    ours = "airflow_provider_exports."
-    for file in (PACKAGE / "simulator").rglob("*.py"):
-        foreign = {n for n in imports(file) if n.startswith(ours) and not n.startswith(f"{ours}simulator")}
-        assert foreign == set(), file
-        assert "airflow" not in tops(file), file
-
-
 def test_client_does_not_need_the_simulator() -> None:
     """Only the testing helpers import it."""
     for folder in ("core", "vendors", "transports", "hooks", "operators", "sensors", "triggers"):

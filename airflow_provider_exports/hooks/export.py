@@ -254,6 +254,13 @@ class ExportHook(HttpHook):
         session.trust_env = True
         return session
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Airflow before 3.2 looks for these two in the class itself, never in what it inherits from.
+        for name in ("get_connection_form_widgets", "get_ui_field_behaviour"):
+            if name not in cls.__dict__:
+                setattr(cls, name, classmethod(getattr(ExportHook, name).__func__))
+
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the form fields for Airflow before 3.2, which does not read them from the provider info."""

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+import airflow_provider_exports
+
 PACKAGE = "airflow_provider_exports"
-SOURCES = sorted((ROOT / PACKAGE / "simulator").rglob("*.py"))
+FOLDER = Path(airflow_provider_exports.__path__[0])
+SOURCES = sorted((FOLDER / "simulator").rglob("*.py"))
 ENVIRONMENT = os.environ | {
-    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
 }
 
 
