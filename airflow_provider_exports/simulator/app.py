@@ -14,6 +14,7 @@ from aiohttp import web
 from airflow_provider_exports.simulator.apis import VENDORS
 from airflow_provider_exports.simulator.apis.base import VendorApi, World
 from airflow_provider_exports.simulator.apis.giosg import GiosgApi
+from airflow_provider_exports.simulator.apis.medable import MedableApi
 from airflow_provider_exports.simulator.clock import Clock
 from airflow_provider_exports.simulator.control import control
 from airflow_provider_exports.simulator.delivery import deliver
@@ -124,8 +125,9 @@ class Simulator:
         return await self._answer(request, "files")
 
     async def _answer(self, request: web.BaseRequest, origin: Literal["api", "files"]) -> web.StreamResponse:
-        body = await request.read()
-        query, headers = dict(request.query), request.headers.copy()
+        # Not read(): above its limit aiohttp would answer in its own words.
+        body = await request.content.read()
+        query, headers = request.query, request.headers.copy()
         with self._world.lock:
             answer = answer_call(
                 self._world, self._apis, origin, request.method, request.path, query, headers, body
@@ -161,11 +163,10 @@ class Simulator:
 
     def base_url(self, vendor: str) -> str:
         """Where a vendor's API is; what its documentation calls the platform address or the origin."""
-        self._api(vendor)
-        return f"{self._world.api_origin}/{vendor}"
+        return self._api(vendor).base_url()
 
     def connection(self, vendor: str) -> dict[str, Any]:
-        """Fields of an Airflow connection: conn_type, host, password, extra."""
+        """Fields of an Airflow connection: conn_type, host, password, extra; login where a vendor has one."""
         return self._api(vendor).connection()
 
     def connection_json(self, vendor: str) -> str:
@@ -197,8 +198,9 @@ class Simulator:
     ) -> None:
         """Queue a fault for the next calls of an operation.
 
-        :param operation: create, get, file and, for giosg, list, rooms, me.
-        :param fault: a name from ``scenario.FAULTS`` or ``FILE_FAULTS``, or a status such as ``"503"``.
+        :param operation: create, get, file and whatever else the vendor's ``operations`` name.
+        :param fault: a name from ``scenario.FAULTS`` or ``FILE_FAULTS``, a status such as ``"503"``, or one
+            that only this vendor has, such as an errCode of Medable.
         :param times: how often; None: until ``clear_faults`` or ``reset``.
         :param after: undisturbed calls before the first time.
         :param options: ``retry_after`` ("seconds", "date", "missing" or a number), ``seconds``, ``field``,
@@ -210,7 +212,8 @@ class Simulator:
             known = ", ".join(self._api(vendor).operations)
             raise ValueError(f"{vendor} has no operation {operation!r}; there are: {known}")
         with self._world.lock:
-            self._world.faults.add(vendor, operation, Fault(fault, times, after, options))
+            own = self._api(vendor).own_faults
+            self._world.faults.add(vendor, operation, Fault(fault, times, after, options), own)
 
     def clear_faults(self, vendor: str | None = None) -> None:
         """Forget the queued faults of a vendor, or of all."""
@@ -242,7 +245,7 @@ class Simulator:
         if state not in get_args(State):
             raise ValueError(f"no state {state!r}; there are: {', '.join(get_args(State))}")
         with self._world.lock:
-            record = self._world.store.find(vendor, export_id)
+            record = self._api(vendor).find(export_id)
             if record is None:
                 raise KeyError(f"{vendor} has no export {export_id}")
             self._api(vendor).set_state(record, state)
@@ -288,6 +291,18 @@ class Simulator:
         with self._world.lock:
             api = self._api(vendor)
             return [replace(record) for record in self._world.store.of(vendor) if api.settle(record)]
+
+    def notifications(self, vendor: str) -> list[dict[str, Any]]:
+        """The messages that a vendor has sent to people about exports, oldest first."""
+        with self._world.lock:
+            return self._api(vendor).notifications()
+
+    @property
+    def medable(self) -> MedableApi:
+        """What only this vendor has: foreign exports in its queue, bearer tokens, sessions, connections."""
+        api = self._apis["medable"]
+        assert isinstance(api, MedableApi)
+        return api
 
     def _api(self, vendor: str) -> VendorApi:
         if vendor not in self._apis:

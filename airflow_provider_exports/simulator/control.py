@@ -65,6 +65,11 @@ def _exports(simulator: "Simulator", values: dict[str, Any]) -> Any:
     return [_export_json(record) for record in simulator.exports(values["vendor"])]
 
 
+def _notifications(simulator: "Simulator", values: dict[str, Any]) -> Any:
+    messages = simulator.notifications(values["vendor"])
+    return [{name: _plain(value) for name, value in message.items()} for message in messages]
+
+
 def _set_state(simulator: "Simulator", values: dict[str, Any]) -> Any:
     simulator.set_state(values["vendor"], values["export_id"], values["state"])
     return {}
@@ -72,6 +77,10 @@ def _set_state(simulator: "Simulator", values: dict[str, Any]) -> Any:
 
 def _add_room(simulator: "Simulator", values: dict[str, Any]) -> Any:
     return {"room_id": simulator.add_room(values.pop("name"), **values)}
+
+
+def _add_foreign_export(simulator: "Simulator", values: dict[str, Any]) -> Any:
+    return {"export_id": simulator.medable.add_foreign_export(**values)}
 
 
 def _reset(simulator: "Simulator", _values: dict[str, Any]) -> Any:
@@ -90,12 +99,14 @@ _ROUTES: dict[tuple[str, str], _Control] = {
     ("GET", "requests"): _requests,
     ("GET", "leaks"): _leaks,
     ("GET", "exports"): _exports,
+    ("GET", "notifications"): _notifications,
     ("POST", "configure"): _configure,
     ("POST", "fail-next"): _fail_next,
     ("POST", "clear-faults"): _clear_faults,
     ("POST", "advance"): _advance,
     ("POST", "set-state"): _set_state,
     ("POST", "add-room"): _add_room,
+    ("POST", "add-foreign-export"): _add_foreign_export,
     ("POST", "reset"): _reset,
 }
 

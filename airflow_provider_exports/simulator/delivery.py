@@ -30,7 +30,10 @@ async def deliver(request: web.BaseRequest, answer: Answer, now: datetime) -> we
     raw = body.encode()
     if answer.halved:
         raw = raw[: len(raw) // 2]
-    return web.Response(status=answer.status, body=raw, headers=headers)
+    response = web.Response(status=answer.status, reason=answer.reason, body=raw, headers=headers)
+    for cookie in answer.cookies:
+        response.headers.add("Set-Cookie", cookie)
+    return response
 
 
 async def _deliver_file(

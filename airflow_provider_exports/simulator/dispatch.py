@@ -40,7 +40,7 @@ def answer_call(
         answer = _disturbed(world, api, call, operation or "", handler, path)
         if origin == "api":
             api.finish_headers(answer)
-    credentials = _credentials(world, call)
+    credentials = _credentials(world, api, call)
     if api is not None and origin == "files" and credentials and api.switches.reject_file_credentials:
         answer = Answer(400, text="No credentials here, please.\n", content_type="text/plain")
     status = None if answer.dropped else answer.status
@@ -85,6 +85,8 @@ def _disturbed(
     answer = _handled(handler, call)
     if fault.name == "lost_response":
         return Answer(dropped=True)
+    if fault.name.removesuffix("_after") in api.own_faults:
+        return api.own_fault(fault.name.removesuffix("_after"))
     if fault.status is not None:
         return _status(api, fault, fault.status)
     if fault.name == "timeout":
@@ -125,6 +127,8 @@ def _instead(world: World, api: VendorApi, fault: Fault, operation: str, path: s
             return Answer(302, text="", headers={"Location": str(fault.options["location"])})
         case _:
             pass
+    if fault.name in api.own_faults:
+        return api.own_fault(fault.name)
     if fault.status is not None and not fault.happens_after:
         return _file_error(fault.status) if operation == "file" else _status(api, fault, fault.status)
     return None
@@ -190,13 +194,14 @@ def _parsed(raw_body: bytes) -> object:
         return None
 
 
-def _credentials(world: World, call: Call) -> tuple[str, ...]:
+def _credentials(world: World, api: VendorApi | None, call: Call) -> tuple[str, ...]:
     """Where in a request there are credentials, known ones or what looks like some."""
     secrets = set(world.tokens.values())
+    always = {"authorization", "cookie", "proxy-authorization", *(api.credential_headers if api else ())}
     places = [
         f"header {name}"
         for name, value in call.headers.items()
-        if name.lower() in ("authorization", "cookie", "proxy-authorization") or _holds(value, secrets)
+        if name.lower() in always or _holds(value, secrets)
     ]
     places += [f"query {name}" for name, value in call.query.items() if _holds(value, secrets)]
     body = call.raw_body.decode("utf-8", "replace")

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
@@ -126,10 +126,14 @@ class Faults:
     def __init__(self) -> None:
         self._queues: dict[tuple[str, str], list[Fault]] = {}
 
-    def add(self, vendor: str, operation: str, fault: Fault) -> None:
-        """Queue a fault; ValueError for a fault, option or count that does not exist."""
+    def add(self, vendor: str, operation: str, fault: Fault, own: Collection[str] = ()) -> None:
+        """Queue a fault, which may be the vendor's own one, except for files.
+
+        :raises ValueError: for a fault, option or count that does not exist.
+        """
         known = FILE_FAULTS if operation == "file" else FAULTS
-        if fault.name not in known and fault.status is None:
+        theirs = operation != "file" and fault.name.removesuffix("_after") in own
+        if fault.name not in known and fault.status is None and not theirs:
             raise ValueError(f"no fault {fault.name!r} for {operation}; there are: {', '.join(known)}")
         if fault.options.keys() - _OPTIONS:
             raise ValueError(f"no fault option {sorted(fault.options.keys() - _OPTIONS)}")

@@ -90,10 +90,12 @@ class Store:
         self.links: dict[str, Link] = {}
         self.requests: list[RequestRecord] = []
 
-    def add(self, vendor: str, owner: str, request: dict[str, Any], at: datetime) -> ExportRecord:
-        """A new pending export."""
+    def add(
+        self, vendor: str, owner: str, request: dict[str, Any], at: datetime, export_id: str | None = None
+    ) -> ExportRecord:
+        """A new pending export; None: with a UUID as id."""
         record = ExportRecord(
-            id=str(uuid.uuid4()),
+            id=export_id or str(uuid.uuid4()),
             vendor=vendor,
             owner=owner,
             request=request,

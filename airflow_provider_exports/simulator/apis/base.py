@@ -55,6 +55,8 @@ class Answer:
     content_type: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
     file: FileContent | None = None
+    #: Values of ``Set-Cookie``, of which there can be several.
+    cookies: tuple[str, ...] = ()
     #: First and last-plus-one byte of the file to send.
     span: tuple[int, int] | None = None
     framing: Literal["length", "chunked", "close"] = "length"
@@ -69,6 +71,8 @@ class Answer:
     pace: float = 0.0
     stall: float = 0.0
     piece_bytes: int | None = None
+    #: Text of the status line, where a vendor says something there.
+    reason: str | None = None
 
 
 Handler = Callable[[Call], Answer]
@@ -97,6 +101,11 @@ class VendorApi:
     #: Field that the ``missing_field`` fault takes away, by operation.
     critical_fields: ClassVar[dict[str, str]] = {}
 
+    #: Faults of this vendor only, by name, next to those that all vendors have.
+    own_faults: ClassVar[dict[str, str]] = {}
+    #: Headers that are credentials whatever they hold, in lower case, next to those of HTTP.
+    credential_headers: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, world: World) -> None:
         self.world = world
         self.reset()
@@ -120,6 +129,10 @@ class VendorApi:
         """An error in the vendor's words."""
         raise NotImplementedError
 
+    def own_fault(self, name: str) -> Answer:
+        """The answer of one of ``own_faults``."""
+        raise NotImplementedError
+
     def content(self, record: ExportRecord) -> list[FileContent]:
         """The files of a ready export; the same each time for the same export."""
         raise NotImplementedError
@@ -139,8 +152,20 @@ class VendorApi:
         """The same as ``route``, on the files origin."""
         raise NotImplementedError
 
+    def notifications(self) -> list[dict[str, Any]]:
+        """Messages that the vendor has sent to people, oldest first; none where a vendor sends none."""
+        return []
+
     def finish_headers(self, answer: Answer) -> None:
         """Headers that the vendor puts on every API response."""
+
+    def base_url(self) -> str:
+        """Where the API is, as the host of a connection has it."""
+        return f"{self.world.api_origin}/{self.name}"
+
+    def new_id(self) -> str | None:
+        """Id of a new export in the vendor's form; None: a UUID."""
+        return None
 
     # Life cycle
 
@@ -153,9 +178,17 @@ class VendorApi:
         """The virtual time."""
         return self.world.clock.now()
 
+    def find(self, export_id: str) -> ExportRecord | None:
+        """The export that a test means by this id."""
+        return self.world.store.find(self.name, export_id)
+
+    def begun_at(self, record: ExportRecord) -> datetime | None:
+        """When the work on an export began, from which its age counts; None: it has not begun."""
+        return record.created_at
+
     def create(self, call: Call, owner: str, request: dict[str, Any]) -> ExportRecord:
         """A new pending export, its end decided by a fault if one is queued."""
-        record = self.world.store.add(self.name, owner, request, self.now())
+        record = self.world.store.add(self.name, owner, request, self.now(), self.new_id())
         if call.fault is not None and call.fault.name in ("job_failed", "job_never"):
             record.fate = "failed" if call.fault.name == "job_failed" else "never"
         return record
@@ -209,18 +242,22 @@ class VendorApi:
             record.expires_at = (at + life).replace(microsecond=0)
 
     def _due(self, record: ExportRecord, now: datetime) -> datetime | None:
-        if (record.fate or self.switches.outcome) == "never":
+        begun = self.begun_at(record)
+        if begun is None or (record.fate or self.switches.outcome) == "never":
             return None
         reads, seconds = self.switches.ready_after_reads, self.switches.ready_after_seconds
         moments = [now] if reads is not None and record.reads >= reads else []
         if seconds is not None:
-            moments.append(record.created_at + timedelta(seconds=seconds))
+            moments.append(begun + timedelta(seconds=seconds))
         due = min(moments, default=None)
         return due if due is not None and due <= now else None
 
     def _halfway(self, record: ExportRecord, now: datetime) -> bool:
+        begun = self.begun_at(record)
+        if begun is None:
+            return False
         reads, seconds = self.switches.ready_after_reads, self.switches.ready_after_seconds
-        if seconds is not None and now >= record.created_at + timedelta(seconds=seconds / 2):
+        if seconds is not None and now >= begun + timedelta(seconds=seconds / 2):
             return True
         return record.reads > 0 and (reads is None or record.reads * 2 >= reads)
 
@@ -272,7 +309,7 @@ class VendorApi:
         if filename is not None:
             answer.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
         if self.switches.ranges == "honoured":
-            tag = f'"{content.size}-{hash(content) & 0xFFFFFFFF:x}"'
+            tag = self.etag(content)
             answer.headers |= {"Accept-Ranges": "bytes", "ETag": tag}
             span = _span(call.headers.get("Range"), content.size)
             if span is not None and call.headers.get("If-Range") in (None, tag):
@@ -282,6 +319,10 @@ class VendorApi:
                 answer.status, answer.span = 206, span
                 answer.headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{content.size}"
         return answer
+
+    def etag(self, content: FileContent) -> str:
+        """The ETag of a file, in its quotes."""
+        return f'"{content.size}-{hash(content) & 0xFFFFFFFF:x}"'
 
     def redirected(self, call: Call) -> Answer:
         """What a redirected API call finds on the files origin."""
