@@ -50,6 +50,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(date|datetime|timedelta|Context|Connection|TriggerEvent|HttpHook|BaseTrigger|Literal.*)"),
     # … and type aliases and type variables of this package, which autodoc documents as data or not at all.
     (r"py:.*", r"(.*\.)?(T|SettingsT|JSON|Payload|Flow|Plan|Step)"),
+    # The simulator's inside is not part of the reference.
+    (r"py:.*", r"airflow_provider_exports\.simulator\..*"),
     # autodoc does not split the type of an attribute.
     (r"py:.*", r"tuple\[.*"),
 ]
