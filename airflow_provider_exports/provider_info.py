@@ -36,9 +36,31 @@ def _field(label: str, schema: dict[str, Any], default: Any, description: str | 
     return {**field, "description": description} if description else field
 
 
-_MODULES = ("export", "giosg", "mews")
+_MODULES = ("export", "connhex", "giosg", "medable", "mews", "onna")
 
 _CONNECTION_TYPES: list[dict[str, Any]] = [
+    {
+        "connection-type": "connhex",
+        "hook-class-name": "airflow_provider_exports.hooks.connhex.ConnhexHook",
+        "hook-name": "Connhex",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "port"],
+            "relabeling": {"host": "Instance", "login": "Username", "password": "Password"},
+            "placeholders": {"host": "https://connhex.com", "login": "user@example.com"},
+        },
+        "conn-fields": {
+            "apis_url": _text("API address", None, "Empty: https://apis.<instance>."),
+            "accounts_url": _text("Login address", None, "Empty: https://accounts.<instance>."),
+            "notification_medium": _choice(
+                "Messages by", ["email", "telegram", "slack", "discord"], "Every export sends two messages."
+            ),
+            "notification_target": _text("Messages to", None, "Empty: the user of this connection."),
+            "conflict_interval": _number(
+                "Retry when the queue is full (seconds)", 300.0, "The number of queued exports is limited."
+            ),
+            "wait_timeout": _number("Longest wait (seconds)", 86400.0),
+        },
+    },
     {
         "connection-type": "giosg",
         "hook-class-name": "airflow_provider_exports.hooks.giosg.GiosgHook",
@@ -63,6 +85,36 @@ _CONNECTION_TYPES: list[dict[str, Any]] = [
         },
     },
     {
+        "connection-type": "medable",
+        "hook-class-name": "airflow_provider_exports.hooks.medable.MedableHook",
+        "hook-name": "Medable",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "port"],
+            "relabeling": {
+                "host": "Base URL with org code",
+                "login": "API key",
+                "password": "API secret, token or password",
+            },
+            "placeholders": {
+                "host": "https://api.medable.com/my_org",
+                "login": "22 letters and digits, from Settings, Apps",
+                "password": "depends on the kind of credentials",
+            },
+        },
+        "conn-fields": {
+            "auth_mode": _choice(
+                "Credentials",
+                ["signed", "bearer", "session"],
+                "signed: API key and secret. bearer: a token. session: an account's password.",
+            ),
+            "account_id": _text("Act as account", None, "Signed requests, where the App allows it."),
+            "email": _text("E-mail address", None, "Session only."),
+            "fingerprint": _secret("Fingerprint cookie", "Session only: md.fingerprint of a verified login."),
+            "max_open": _number("Own exports at once", 1, "Medable runs one per org; 0 for no limit."),
+            "wait_timeout": _number("Longest wait (seconds)", 86400.0),
+        },
+    },
+    {
         "connection-type": "mews",
         "hook-class-name": "airflow_provider_exports.hooks.mews.MewsHook",
         "hook-name": "Mews",
@@ -81,6 +133,39 @@ _CONNECTION_TYPES: list[dict[str, Any]] = [
             "culture_code": _text("Culture code"),
             "conflict_interval": _number(
                 "Retry when busy (seconds)", 300.0, "Mews runs one export per entity type; others wait."
+            ),
+            "wait_timeout": _number("Longest wait (seconds)", 86400.0),
+        },
+    },
+    {
+        "connection-type": "onna",
+        "hook-class-name": "airflow_provider_exports.hooks.onna.OnnaHook",
+        "hook-name": "Onna",
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "port"],
+            "relabeling": {"host": "Onna address", "login": "User e-mail", "password": "Password"},
+            "placeholders": {
+                "host": "https://enterprise.onna.com",
+                "login": "exporter@example.com",
+                "password": "of a service account where single sign-on is enforced",
+            },
+        },
+        "conn-fields": {
+            "account": _text("Account", None, "Name of the Onna account."),
+            "container": _text(
+                "Container", None, "Database that holds the account, such as rel0. Empty: the account's name."
+            ),
+            "workspace": _text(
+                "Workspace of listed datasources", None, "Name or URL. Empty: all workspaces."
+            ),
+            "path_form": _choice(
+                "Workspace URL in the scope",
+                ["ui", "api", "given"],
+                "Which form of its URL an export's scope holds.",
+            ),
+            "max_active": _number("Most exports at once", 2, "A create waits for room; 0 for no limit."),
+            "settle_delay": _number(
+                "Settling delay (seconds)", 1800.0, "How long after its end a window is exported."
             ),
             "wait_timeout": _number("Longest wait (seconds)", 86400.0),
         },

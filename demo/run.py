@@ -95,13 +95,14 @@ class Demo:
         (self.home / _MARKER).touch()
 
     def dags_folder(self) -> Path:
-        """Return the folder of the DAG files: the checkout's own, so that one can edit them and watch."""
+        """Return the folder of the DAG files; for --ui the checkout's own, to be edited and watched."""
         source = CHECKOUT / "example_dags"
-        if not self.options.dag:
+        if self.options.ui:
             return source
         folder = self.home / "dags"
         folder.mkdir()
-        shutil.copy(source / f"{self.options.dag}.py", folder)
+        for name in self.dags:
+            shutil.copy(source / f"{name}.py", folder)
         return folder
 
     def start_simulator(self) -> None:

@@ -171,6 +171,10 @@ class Lifecycle:
                 found[export_id] = yield from self.check(export_id)
         return found
 
+    def authenticate(self) -> Plan[None]:
+        """Log in where the vendor needs that and no token is at hand."""
+        yield from self._sign(Request("GET", "/"))
+
     def delete(self, export_id: str) -> Plan[bool]:
         """Delete an export at the vendor; returns False if it was gone already."""
         try:
@@ -322,6 +326,8 @@ class Lifecycle:
         if Capability.LOGIN in self.vendor.capabilities:
             expires_at = self.vendor.token_expires_at(self._token) if self._token is not None else None
             if self._token is None or (expires_at is not None and now >= expires_at):
+                # Forgotten first: a refused login must not look like a refused token, which is tried again.
+                self._token = None
                 self._token = yield from self.call(self.vendor.login())
         return self.vendor.auth.sign(request, self.signing(now))
 

@@ -12,8 +12,11 @@ from airflow_provider_exports.exceptions import InvalidConnection
 ENTRY_POINT_GROUP = "airflow_provider_exports.vendors"
 
 BUILT_IN = {
+    "connhex": "airflow_provider_exports.vendors.connhex:ConnhexVendor",
     "giosg": "airflow_provider_exports.vendors.giosg:GiosgVendor",
+    "medable": "airflow_provider_exports.vendors.medable:MedableVendor",
     "mews": "airflow_provider_exports.vendors.mews:MewsVendor",
+    "onna": "airflow_provider_exports.vendors.onna:OnnaVendor",
 }
 
 

@@ -223,6 +223,7 @@ class ExportHook(HttpHook):
     ) -> requests.Session:
         """Return a session with the vendor's authentication, for ``hook.run`` and your own requests."""
         session = self._bare_session()
+        self.run_plan(lambda life: life.authenticate())
         session.auth = _SignedByVendor(self.lifecycle)
         session.headers.update(headers or {})
         settings = self.vendor.settings
@@ -355,7 +356,7 @@ class ExportHook(HttpHook):
             self._bare_session(),
             vendor,
             self.log,
-            vendor.auth.download_headers(self.lifecycle.token),
+            lambda: vendor.auth.download_headers(self.lifecycle.token),
             mask_secret,
         )
         links = _Links(self, export)

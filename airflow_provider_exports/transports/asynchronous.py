@@ -137,7 +137,11 @@ class AsyncTransport:
         self._log.debug(
             "%s %s: %d in %.3f s", request.method, request.path, answer.status, time.perf_counter() - started
         )
-        headers = {name.lower(): value for name, value in answer.headers.items()}
+        headers: dict[str, str] = {}
+        for name, value in answer.headers.items():
+            # As requests does: a vendor may set more than one cookie.
+            key = name.lower()
+            headers[key] = f"{headers[key]}, {value}" if key in headers else value
         return Response(answer.status, headers, bytes(body), self._clock())
 
     async def _session(self, method: str) -> AsyncHttpSession:

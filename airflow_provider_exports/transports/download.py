@@ -30,13 +30,12 @@ from airflow_provider_exports.transports.blocking import CONNECT_TIMEOUT, Log, n
 # Below 64 KiB the interpreter costs more than the copy, above 1 MiB only memory grows (docs/explanation).
 CHUNK = 256 * 1024
 _MAX_REDIRECTS = 5
-_TEXT_FORMATS = frozenset({"csv", "jsonl", "txt"})
 _MEDIA_TYPES = {
     "csv": "text/csv",
     "txt": "text/plain",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
-_ZIP_MAGIC = b"PK\x03\x04"
+_MAGIC = {"pdf": b"%PDF", "xlsx": b"PK\x03\x04", "zip": b"PK"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Downloader:
     :param session: a session that no API call uses.
     :param vendor: whose files they are.
     :param log: for one line per oddity.
-    :param headers: credentials for files on the API's own origin.
+    :param headers: returns the credentials for files on the API's own origin.
     :param mask: keeps a text out of the logs from then on.
     """
 
@@ -66,7 +65,7 @@ class Downloader:
         session: requests.Session,
         vendor: Vendor,
         log: Log,
-        headers: Mapping[str, str],
+        headers: Callable[[], Mapping[str, str]],
         mask: Callable[[str], object],
     ) -> None:
         self._session = session
@@ -108,7 +107,7 @@ class Downloader:
             self._hide(url)
             headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
             if file.authenticated and self._trusted(url):
-                headers |= self._credentials
+                headers |= self._credentials()
             # Redirects are walked by hand: each hop is checked and gets credentials on its own merits.
             answer = self._session.get(
                 url,
@@ -202,10 +201,11 @@ class Downloader:
     def _recognise(self, file: ExportFile, head: bytes, kind: str) -> None:
         """Refuse an error page that came with status 200."""
         start = head[:256].lstrip().lower()
-        if file.format == "xlsx" and not head.startswith(_ZIP_MAGIC):
-            raise NotTheFile(f"{file.name}: what came is no xlsx workbook.")
-        if file.format in _TEXT_FORMATS and start.startswith((b"<!doctype html", b"<html")):
+        magic = _MAGIC.get(file.format or "")
+        if start.startswith((b"<!doctype html", b"<html")):
             raise NotTheFile(f"{file.name}: an HTML page came instead of the file.")
+        if magic and not head.startswith(magic):
+            raise NotTheFile(f"{file.name}: what came is no {file.format} file.")
         expected = _MEDIA_TYPES.get(file.format or "")
         if kind and expected and not kind.startswith((expected, "application/octet-stream")):
             self._log.warning("%s: the file host calls it %s", file.name, kind.partition(";")[0])

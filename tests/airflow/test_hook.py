@@ -330,7 +330,7 @@ def test_public_vendor_cannot_lead_to_this_machine() -> None:
     from airflow_provider_exports.vendors.giosg import GiosgVendor
 
     vendor = GiosgVendor(ConnectionInfo("g", password="p"))
-    downloader = Downloader(library.Session(), vendor, logging.getLogger("x"), {}, mask=lambda _: None)
+    downloader = Downloader(library.Session(), vendor, logging.getLogger("x"), dict, mask=lambda _: None)
     with pytest.raises(UnsafeLink, match=r"127\.0\.0\.1"):
         downloader.fetch(ExportFile("a.csv", "http://127.0.0.1:9/metadata"), Path("unused"))
 

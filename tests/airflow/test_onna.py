@@ -1,0 +1,288 @@
+"""Onna against the simulator, on a worker and deferred, with the same outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_exports import exceptions as errors
+from airflow_provider_exports.core.registry import BUILT_IN, vendor_class
+from airflow_provider_exports.hooks.onna import OnnaHook
+from airflow_provider_exports.operators.export import DeleteExportOperator
+from airflow_provider_exports.operators.onna import OnnaCreateExportOperator, OnnaRunExportOperator
+from airflow_provider_exports.sensors.onna import OnnaExportSensor
+from airflow_provider_exports.simulator import Simulator
+from tests.airflow.both_modes import error_of, run
+from tests.airflow.conftest import Connect, set_connection
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(params=[False, True], ids=["worker", "deferred"])
+def deferrable(request: pytest.FixtureRequest) -> bool:
+    """Both modes."""
+    return bool(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _connected(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vendor is registered and connected as ``onna_default``."""
+    monkeypatch.setitem(BUILT_IN, "onna", "airflow_provider_exports.vendors.onna:OnnaVendor")
+    vendor_class.cache_clear()
+    set_connection(monkeypatch, simulator, "onna")
+
+
+def onna(deferrable: bool, **changes: Any) -> Any:
+    arguments = {
+        "task_id": "t",
+        "title": "Weekly",
+        "workspace_url": "weekly-archive-T3mWzs",
+        "modified_after": "2026-01-05",
+        "modified_before": "2026-01-12",
+        "deferrable": deferrable,
+        **changes,
+    }
+    return lambda: OnnaRunExportOperator(**arguments)
+
+
+def sent(simulator: Simulator, operation: str) -> list[Any]:
+    return simulator.requests("onna", operation)
+
+
+def test_archive_lands_whole(simulator: Simulator, deferrable: bool, tmp_path: Path) -> None:
+    """One create, one start, a wait, and the archive with the size and hash that are returned."""
+    simulator.configure("onna", ready_after_seconds=200)
+    events: list[dict[str, Any]] = []
+    result = run(onna(deferrable, destination=tmp_path.as_uri()), events=events)
+    assert len(sent(simulator, "create")) == len(sent(simulator, "start")) == 1
+    assert len(events) == int(deferrable)
+    (file,) = result["files"]
+    content = (tmp_path / file["name"]).read_bytes()
+    assert file["name"] == f"{result['export_id']}.zip"
+    assert (file["size"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert "VOL001/Weekly.csv" in zipfile.ZipFile(io.BytesIO(content)).namelist()
+    assert simulator.leaks("onna") == []
+    for secret in (*simulator.tokens.values(), simulator.link_secret):
+        assert secret not in repr((result, events))
+
+
+OUTCOMES = [
+    # what happens at the vendor, and the class of the error
+    ("wrong payload", errors.InvalidPayload),
+    ("wrong credentials", errors.AuthenticationFailed),
+    ("no code", errors.AuthenticationFailed),
+    ("missing right", errors.PermissionDenied),
+    ("wrong container", errors.ExportRejected),
+    ("late failure", errors.ExportFailed),
+    ("failed", errors.ExportFailed),
+    ("expired", errors.ExportExpired),
+    ("unknown status", errors.UnknownStatus),
+    ("html", errors.UnexpectedResponse),
+    ("never ready", errors.ExportTimedOut),
+    ("deleted", errors.ExportNotFound),
+    ("expired during the download", errors.ExportExpired),
+    ("size mismatch", errors.DownloadIncomplete),
+    ("retired", errors.ExportRejected),
+]
+
+
+@pytest.mark.parametrize(("case", "error"), OUTCOMES, ids=[case for case, _ in OUTCOMES])
+def test_each_failure_has_its_own_error(
+    simulator: Simulator,
+    connect: Connect,
+    deferrable: bool,
+    case: str,
+    error: type[errors.ExportError],
+    tmp_path: Path,
+) -> None:
+    """Class, vendor and next step are the same in both modes, and nothing is left behind."""
+    changes: dict[str, Any] = {"destination": tmp_path.as_uri()}
+    match case:
+        case "wrong payload":
+            changes["modified_before"] = "2026-01-05"
+        case "wrong credentials":
+            connect("onna", password="wrong")
+        case "no code":
+            simulator.configure("onna", auth_code="null")
+        case "missing right":
+            simulator.fail_next("onna", "create", fault="unauthorized", times=None)
+        case "wrong container":
+            connect("onna", container="elsewhere")
+        case "late failure":
+            changes["payload"] = {"settings": {"loadFileFormat": {}}}
+        case "failed":
+            simulator.configure("onna", outcome="failed", ready_after_seconds=100)
+        case "expired":
+            simulator.configure("onna", file_life_seconds=20, ready_after_seconds=100)
+            connect("onna", poll_initial=300, poll_factor=1)
+        case "unknown status":
+            # An unknown word beside a file would count as ready.
+            simulator.configure("onna", outcome="never")
+            simulator.fail_next("onna", "get", fault="unknown_status", times=None)
+        case "html":
+            simulator.fail_next("onna", "get", fault="html", times=None)
+        case "never ready":
+            simulator.configure("onna", outcome="never")
+            changes["timeout"] = 3600
+        case "deleted":
+            simulator.configure("onna", outcome="never", visible_after_seconds=1e9)
+        case "expired during the download":
+            simulator.fail_next("onna", "file", fault="404", times=None, after=1)
+        case "size mismatch":
+            simulator.configure("onna", size_mismatch=True)
+        case "retired":
+            simulator.configure("onna", retired="404")
+    caught = error_of(onna(deferrable, **changes))
+    assert type(caught) is error, caught
+    assert caught.vendor == "onna"
+    assert caught.next_step or caught.advice
+    exports = simulator.exports("onna")
+    assert len(exports) <= 1
+    if exports:
+        assert str(caught.export_id).startswith("airflow-")
+        assert str(caught.export_id) in str(caught)
+    assert list(tmp_path.iterdir()) == []
+    assert simulator.leaks("onna") == []
+    assert not any(secret in str(caught) for secret in (*simulator.tokens.values(), simulator.link_secret))
+
+
+def test_missing_status_is_no_end(simulator: Simulator, deferrable: bool) -> None:
+    """Then the file tells that it is ready; an object without its own address makes no sense."""
+    simulator.fail_next("onna", "get", fault="missing_field", times=2)
+    assert run(onna(deferrable))["state"] == "ready"
+
+
+def test_token_that_dies_during_a_wait_is_replaced(simulator: Simulator, deferrable: bool) -> None:
+    """Before its end, by its own ``exp``: no look is refused."""
+    simulator.configure("onna", token_seconds=900, ready_after_seconds=4000)
+    run(onna(deferrable))
+    assert len(sent(simulator, "login")) > 2
+    assert not [request for request in sent(simulator, "get") if request.status != 200]
+
+
+@pytest.mark.parametrize("fault", ["lost_response", "malformed_json", "html"])
+def test_unanswered_create_is_adopted(simulator: Simulator, deferrable: bool, fault: str) -> None:
+    """The export is found by its id and started once: one export at the vendor."""
+    simulator.fail_next("onna", "create", fault=fault)
+    result = run(onna(deferrable))
+    assert result["export_id"].startswith("airflow-")
+    assert len(simulator.exports("onna")) == len(sent(simulator, "start")) == 1
+
+
+def test_retry_adopts_what_the_last_try_made(simulator: Simulator, deferrable: bool) -> None:
+    """The same occurrence has the same id: a conflict means that it exists, and it is started once."""
+    first = run(onna(deferrable))
+    second = run(onna(deferrable))
+    assert first["export_id"] == second["export_id"]
+    assert len(sent(simulator, "start")) == 1
+    other = run(onna(deferrable, title="Again"))
+    assert other["export_id"] != first["export_id"]
+
+
+def test_process_that_died_before_the_start_goes_on(simulator: Simulator, deferrable: bool) -> None:
+    """An export that was created and never started is adopted and started."""
+    hook = OnnaHook()
+    payload = hook.vendor.prepare(
+        hook.vendor.compose(OnnaCreateExportOperator(task_id="t", title="Weekly")._parameters(), None)
+    )
+    created = hook.run_plan(lambda life: life.call(life.vendor.create(payload)))
+    assert sent(simulator, "start") == []
+    changes = dict.fromkeys(("workspace_url", "modified_after", "modified_before"))
+    assert run(onna(deferrable, **changes))["export_id"] == created.export_id
+    assert len(sent(simulator, "start")) == 1
+
+
+def test_lost_start_is_not_sent_twice(simulator: Simulator, deferrable: bool) -> None:
+    """The object shows signs of work, so the start has arrived."""
+    simulator.fail_next("onna", "start", fault="lost_response")
+    run(onna(deferrable))
+    assert len(sent(simulator, "start")) == 1
+
+
+def test_failed_occurrence_gets_a_numbered_id(simulator: Simulator, deferrable: bool) -> None:
+    """A retry after a failure makes a new export beside the failed one."""
+    simulator.configure("onna", outcome="failed")
+    failed = error_of(onna(deferrable))
+    simulator.configure("onna", outcome="success")
+    result = run(onna(deferrable))
+    assert result["export_id"] == f"{failed.export_id}-2"
+    assert run(onna(deferrable))["export_id"] == result["export_id"]
+
+
+def test_busy_database_is_tried_again(simulator: Simulator, deferrable: bool) -> None:
+    """A bare 409 is no duplicate."""
+    simulator.fail_next("onna", "create", fault="409", times=2)
+    result = run(onna(deferrable))
+    assert result["state"] == "ready"
+    assert len(simulator.exports("onna")) == 1
+
+
+def test_cap_is_waited_for(simulator: Simulator, connect: Connect, deferrable: bool) -> None:
+    """No more exports run at once than ``max_active``; the next waits, deferred without a worker."""
+    connect("onna", max_active=1)
+    simulator.configure("onna", ready_after_seconds=700)
+    run(lambda: OnnaCreateExportOperator(task_id="t", title="First"))
+    events: list[dict[str, Any]] = []
+    run(onna(deferrable), events=events)
+    assert len(simulator.exports("onna")) == 2
+    if deferrable:
+        assert [event["state"] for event in events] == [None, None, None, "ready"]
+
+
+@pytest.mark.parametrize("download", ["direct", "signed"])
+@pytest.mark.parametrize("volumes", [1, 2])
+def test_files_wherever_they_are(
+    simulator: Simulator, deferrable: bool, download: str, volumes: int, tmp_path: Path
+) -> None:
+    """The token goes to the API's own origin only; an archive may come in volumes."""
+    simulator.configure("onna", download=download, volumes=volumes)
+    result = run(onna(deferrable, destination=tmp_path.as_uri()))
+    assert len(result["files"]) == len(list(tmp_path.iterdir())) >= 1
+    assert simulator.leaks("onna") == []
+
+
+def test_vendor_without_status_field(simulator: Simulator, deferrable: bool) -> None:
+    """Then the file tells that it is ready."""
+    simulator.configure("onna", status_field=None, error_field=None, ready_after_seconds=100)
+    assert run(onna(deferrable))["state"] == "ready"
+    assert len(sent(simulator, "start")) == 1
+
+
+def test_server_that_thinks_it_has_another_address(simulator: Simulator, deferrable: bool) -> None:
+    """Its own string starts the export, our address reads and fetches it."""
+    simulator.configure("onna", id_base="http://inner.example:8080")
+    assert run(onna(deferrable))["state"] == "ready"
+
+
+def test_window_that_has_just_ended_is_left_to_settle(simulator: Simulator, deferrable: bool) -> None:
+    """Sources are synced every 20 to 30 minutes, so the create waits for that."""
+    end = simulator.now().replace(microsecond=0) - timedelta(seconds=5)
+    run(onna(deferrable, modified_after=end - timedelta(days=7), modified_before=end))
+    (create,) = sent(simulator, "create")
+    assert (create.at - end).total_seconds() >= 1800
+
+
+def test_list_datasources_sensor_and_delete(simulator: Simulator, connect: Connect) -> None:
+    """The hook lists exports and datasources; a sensor waits; an operator deletes, once."""
+    export_id = run(lambda: OnnaCreateExportOperator(task_id="t", title="First"))
+    assert OnnaExportSensor(task_id="s", export_id=export_id, poke_interval=60).execute({}) is not False
+    hook = OnnaHook()
+    assert [export.export_id for export in hook.list_exports()] == [export_id]
+    assert hook.get_exports([export_id, "no-such"]).keys() == {export_id}
+    assert hook.test_connection()[0]
+    names = {one.name for one in hook.list_datasources()}
+    connect("onna", workspace="weekly-archive-T3mWzs", datasource_types="SlackEDatasource")
+    assert [one.name for one in OnnaHook().list_datasources()] == ["Slack of the support"]
+    assert len(names) > 1
+    with pytest.raises(errors.ExportNotFound, match="onna export no-such"):
+        hook.get_export("no-such")
+    assert run(lambda: DeleteExportOperator(task_id="t", conn_id="onna_default", export_id=export_id)) is True
+    assert (
+        run(lambda: DeleteExportOperator(task_id="t", conn_id="onna_default", export_id=export_id)) is False
+    )
