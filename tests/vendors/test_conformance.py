@@ -28,11 +28,13 @@ from airflow_provider_exports.exceptions import (
     ExportError,
     ExportNotFound,
     ExportRejected,
+    UnexpectedResponse,
     VendorUnavailable,
 )
 from airflow_provider_exports.testing.conformance import VendorConformance
 from airflow_provider_exports.testing.replay import ok
 from airflow_provider_exports.vendors.giosg import GiosgVendor
+from airflow_provider_exports.vendors.medable import MedableVendor
 from airflow_provider_exports.vendors.mews import MewsVendor
 
 
@@ -88,6 +90,57 @@ class TestMews(VendorConformance):
     )
     # The API answers 404 for an address, never for an export.
     get_errors = MappingProxyType({404: ExportRejected})
+
+
+def medable(state: str, **fields: Any) -> dict[str, Any]:
+    """An export instance of Cortex."""
+    return {
+        "_id": "6b49d200" + "0" * 16,
+        "object": "export",
+        "state": state,
+        "created": "2027-01-15T08:00:00.010Z",
+        **fields,
+    }
+
+
+MEDABLE_FACET = {
+    "object": "facet",
+    "name": "content",
+    "state": 2,
+    "size": 7,
+    "url": "https://files.example/one.zip?sig=made-up",
+}
+
+MEDABLE_PAYLOAD = {
+    "label": "visits",
+    "objects": "c_visits",
+    "format": "text/csv",
+    "exportFiles": False,
+    "zipFiles": False,
+}
+
+
+class TestMedable(VendorConformance):
+    """Medable: signed requests, faults by body, a second request for the file."""
+
+    vendor_class = MedableVendor
+    connection = ConnectionInfo(
+        "medable_default",
+        host="https://api.medable.com/my_org",
+        login="A" * 22,
+        password="B" * 64,
+        extra={"max_open": 0},
+    )
+    payload = MEDABLE_PAYLOAD
+    samples = (
+        (medable("pending"), ExportState.QUEUED),
+        (medable("running"), ExportState.RUNNING),
+        (medable("error"), ExportState.FAILED),
+        (medable("ready", dataFile=MEDABLE_FACET), ExportState.READY),
+    )
+    happy_path = (ok(medable("pending")), ok(medable("ready")), ok(MEDABLE_FACET))
+    # A 404 without a fault document is not the vendor's.
+    get_errors = MappingProxyType({404: UnexpectedResponse})
 
 
 GIOSG_PAYLOAD = {
