@@ -23,7 +23,7 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 
 from airflow_provider_exports.operators.medable import MedableRunExportOperator
 
-OBJECTS = ["accounts", "c_visits", "c_task_responses"]
+OBJECTS = ["accounts", "c_visits"]
 INCREMENT = Asset("medable_objects_daily")
 
 
