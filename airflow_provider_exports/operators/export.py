@@ -129,7 +129,6 @@ class CreateExportOperator(BaseOperator):
         return export.export_id
 
     def _create(self, give_up_at: float | None) -> Export:
-        # Not at the top: everything in core would load, two thirds of this module's import time.
         vendor = self.hook.vendor
         payload = vendor.prepare(vendor.compose(self._parameters(), self._payload()))
         vendor.check_shape(payload)
@@ -142,9 +141,10 @@ class CreateExportOperator(BaseOperator):
             self._sleep_until(settled_at, None)
         if give_up_at is None:
             give_up_at = time.time() + self._wait_timeout()
-        blocking = self.on_conflict == "wait" and not self.deferrable
+        deadline = give_up_at if self.on_conflict == "wait" and not self.deferrable else None
         try:
-            return self.hook.create_export(payload, conflict_deadline=give_up_at if blocking else None)
+            # Not hook.create_export, which would prepare the payload a second time.
+            return self.hook.run_plan(lambda life: life.submit(payload, conflict_deadline=deadline))
         except ExportConflict as conflict:
             pause = self.hook.lifecycle.conflict_pause(conflict)
             next_try = time.time() + pause

@@ -46,6 +46,12 @@ def simulator(export_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> S
     return export_simulator
 
 
+@pytest.fixture(params=[False, True], ids=["worker", "deferred"])
+def deferrable(request: pytest.FixtureRequest) -> bool:
+    """Both modes."""
+    return bool(request.param)
+
+
 @pytest.fixture
 def connect(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Connect:
     """Change a connection: ``connect("mews", password="x", poll_initial=5)``."""

@@ -30,12 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 WINDOW = {"starting_at": "2026-01-01", "ending_at": "2026-01-08"}
 
 
-@pytest.fixture(params=[False, True], ids=["worker", "deferred"])
-def deferrable(request: pytest.FixtureRequest) -> bool:
-    """Both modes."""
-    return bool(request.param)
-
-
 def mews(deferrable: bool, **changes: Any) -> Any:
     arguments = {"task_id": "t", "entity_type": "Payment", "deferrable": deferrable, **changes}
     return lambda: MewsRunExportOperator(**arguments)
@@ -414,3 +408,11 @@ def test_rendered_text_in_the_place_of_an_object_is_told(simulator: Simulator, d
         both = mews(deferrable, payload=payload, start_utc="2026-01-01", end_utc="2026-01-02")
         assert type(error_of(both)) is errors.InvalidPayload
     assert simulator.requests("mews") == []
+
+
+def test_payload_is_prepared_once(simulator: Simulator, connect: Connect, deferrable: bool) -> None:
+    """What the connection adds to a payload is added once: an overlap of a minute is not two."""
+    connect("giosg", overlap=60)
+    run(giosg(simulator, deferrable))
+    request = next(r for r in simulator.requests("giosg") if r.operation == "create")
+    assert request.body["starting_at"] == "2025-12-31T23:59:00.000Z"
