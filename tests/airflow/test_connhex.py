@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,40 +12,18 @@ from typing import Any
 import pytest
 
 from airflow_provider_exports import exceptions as errors
-from airflow_provider_exports.core.registry import BUILT_IN, vendor_class
 from airflow_provider_exports.operators.connhex import ConnhexCreateExportOperator, ConnhexRunExportOperator
 from airflow_provider_exports.operators.export import DeleteExportOperator, DownloadExportOperator
 from airflow_provider_exports.sensors.connhex import ConnhexExportSensor
 from airflow_provider_exports.simulator import Simulator
 from tests.airflow.both_modes import error_of, run
-from tests.airflow.conftest import Connect, set_connection
+from tests.airflow.conftest import Connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("simulator")]
 
 URN = "urn:cpt:smartdevice:nid:AA01:temp"
 CHANNEL = "00000000-0000-4000-8000-000000000001"
 WINDOW = {"from_time": "2025-01-01", "to_time": "2025-01-02"}
-
-
-@pytest.fixture(autouse=True)
-def _registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The vendor is known under its name."""
-    monkeypatch.setitem(BUILT_IN, "connhex", "airflow_provider_exports.vendors.connhex:ConnhexVendor")
-    vendor_class.cache_clear()
-    yield
-    vendor_class.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _connected(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, _registered: None) -> None:
-    """The connection ``connhex_default`` leads to the simulator."""
-    set_connection(monkeypatch, simulator, "connhex")
-
-
-@pytest.fixture(params=[False, True], ids=["worker", "deferred"])
-def deferrable(request: pytest.FixtureRequest) -> bool:
-    """Both modes."""
-    return bool(request.param)
 
 
 def connhex(deferrable: bool = False, **changes: Any) -> Any:

@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_exports import exceptions as errors
-from airflow_provider_exports.core.registry import BUILT_IN, vendor_class
 from airflow_provider_exports.hooks.medable import MedableHook
 from airflow_provider_exports.operators.export import DeleteExportOperator
 from airflow_provider_exports.operators.medable import MedableCreateExportOperator, MedableRunExportOperator
 from airflow_provider_exports.sensors.medable import MedableExportSensor
 from airflow_provider_exports.simulator import Simulator
 from tests.airflow.both_modes import error_of, run
-from tests.airflow.conftest import Connect, set_connection
+from tests.airflow.conftest import Connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True)
-def _registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The vendor can be found by its name."""
-    monkeypatch.setitem(BUILT_IN, "medable", "airflow_provider_exports.vendors.medable:MedableVendor")
-    vendor_class.cache_clear()
-    yield
-    vendor_class.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _connected(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection ``medable_default``."""
-    set_connection(monkeypatch, simulator, "medable")
-
-
-@pytest.fixture(params=[False, True], ids=["worker", "deferred"])
-def deferrable(request: pytest.FixtureRequest) -> bool:
-    """Both modes."""
-    return bool(request.param)
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("simulator")]
 
 
 def medable(deferrable: bool, **changes: Any) -> Any:

@@ -12,30 +12,15 @@ from typing import Any
 import pytest
 
 from airflow_provider_exports import exceptions as errors
-from airflow_provider_exports.core.registry import BUILT_IN, vendor_class
 from airflow_provider_exports.hooks.onna import OnnaHook
 from airflow_provider_exports.operators.export import DeleteExportOperator
 from airflow_provider_exports.operators.onna import OnnaCreateExportOperator, OnnaRunExportOperator
 from airflow_provider_exports.sensors.onna import OnnaExportSensor
 from airflow_provider_exports.simulator import Simulator
 from tests.airflow.both_modes import error_of, run
-from tests.airflow.conftest import Connect, set_connection
+from tests.airflow.conftest import Connect
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(params=[False, True], ids=["worker", "deferred"])
-def deferrable(request: pytest.FixtureRequest) -> bool:
-    """Both modes."""
-    return bool(request.param)
-
-
-@pytest.fixture(autouse=True)
-def _connected(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The vendor is registered and connected as ``onna_default``."""
-    monkeypatch.setitem(BUILT_IN, "onna", "airflow_provider_exports.vendors.onna:OnnaVendor")
-    vendor_class.cache_clear()
-    set_connection(monkeypatch, simulator, "onna")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("simulator")]
 
 
 def onna(deferrable: bool, **changes: Any) -> Any:
