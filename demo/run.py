@@ -1,7 +1,7 @@
 """Run a whole Airflow, the simulated vendors and the example DAGs on this machine, without internet.
 
-``make demo`` runs both DAGs once, shows what happened and ends. ``make ui`` leaves Airflow and its web
-interface running until Ctrl-C. Everything lies in one folder, ``.demo``, which the next run makes anew.
+``make demo`` runs a DAG of each vendor once, shows what happened and ends. ``make ui`` leaves Airflow and its
+web interface running until Ctrl-C. Everything lies in one folder, ``.demo``, which the next run makes anew.
 """
 
 from __future__ import annotations
@@ -31,14 +31,26 @@ from airflow_processes import (
 from observation import Observation, Run, as_json
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-DAGS = ("mews_nightly_increment", "giosg_rooms_bulk")
+# Each with its connection; all but one have a schedule, and start by themselves.
+DAGS = {
+    "mews_nightly_increment": "mews",
+    "giosg_rooms_bulk": "giosg",
+    "onna_slack_weekly": "onna",
+    "connhex_channel_daily": "connhex",
+    "medable_objects_daily": "medable",
+}
+STARTED_BY_HAND = "giosg_rooms_bulk"
 # An export takes longer than the operator's first look, so tasks defer, and is ready when the trigger looks.
 READY_AFTER_SECONDS = 9
-# The windows of the example DAGs end at midnight, and neither vendor should be asked soon after that. So
-# that the demo takes no longer then, the connections ask for no patience and the simulator's clock is ahead.
-CONNECTION_SETTINGS = {
+# The windows of the example DAGs end at midnight, and no vendor should be asked soon after that. So that the
+# demo takes no longer then, the connections ask for no patience and the simulator's clock is ahead.
+CONNECTION_SETTINGS: dict[str, dict[str, Any]] = {
     "mews": {"client": "Airflow demo 1.0", "settle_delay": 0, "update_lag": 0},
     "giosg": {"settle_delay": 0},
+    "onna": {"settle_delay": 0},
+    "connhex": {"settle_delay": 0},
+    # Medable makes one export of an org at a time: the demo shows tasks that wait for their turn.
+    "medable": {"settle_delay": 0, "conflict_interval": 10},
 }
 CLOCK_AHEAD_SECONDS = 600
 RUN_SECONDS = 240
@@ -138,7 +150,6 @@ class Demo:
                 "extra": {**connection["extra"], **CONNECTION_SETTINGS[vendor]},
             }
             for vendor, connection in self.simulator["connections"].items()
-            if vendor in CONNECTION_SETTINGS
         }
 
     def settings(self) -> dict[str, str]:
@@ -163,8 +174,8 @@ class Demo:
         """Leave Airflow running until Ctrl-C."""
         self.say(
             f"ready: {airflow.url}\n\n"
-            "  Dags                 press Trigger at giosg_rooms_bulk or mews_nightly_increment\n"
-            "  Admin > Connections  mews_default and giosg_default, with their forms\n"
+            f"  Dags                 press Trigger at {', '.join(DAGS)}\n"
+            "  Admin > Connections  one connection per vendor, with its form\n"
             f"  Files                {self.landed}\n\n"
             "Ctrl-C ends it."
         )
@@ -178,9 +189,8 @@ class Demo:
 
     def watch(self, airflow: LocalAirflow, observation: Observation) -> int:
         """Wait until the DAGs have run, and tell what happened."""
-        # The nightly one starts by itself, for the night before: it is not paused.
-        if "giosg_rooms_bulk" in self.dags:
-            airflow.trigger("giosg_rooms_bulk")
+        if STARTED_BY_HAND in self.dags:
+            airflow.trigger(STARTED_BY_HAND)
 
         def ended() -> bool:
             for change in observation.look():
@@ -189,7 +199,7 @@ class Demo:
 
         self.processes.wait_until("the end of the DAG runs", ended, RUN_SECONDS)
         runs = observation.runs()
-        exports = {vendor: self.control(f"exports?vendor={vendor}") for vendor in CONNECTION_SETTINGS}
+        exports = {vendor: self.control(f"exports?vendor={vendor}") for vendor in sorted(DAGS.values())}
         problems = list(find_problems(runs, observation, exports))
         show(runs, exports)
         for run in runs:
@@ -241,7 +251,7 @@ def find_problems(
     runs: Iterable[Run], observation: Observation, exports: Mapping[str, list[Any]]
 ) -> Iterable[str]:
     """Yield what is not as it should be, in words."""
-    created = {export["id"] for of_vendor in exports.values() for export in of_vendor}
+    created = [names_of(export) for of_vendor in exports.values() for export in of_vendor]
     for run in runs:
         if run.state != "success":
             yield f"{run.dag_id}: the run ended as {run.state}"
@@ -250,7 +260,7 @@ def find_problems(
             if task.state != "success":
                 yield f"{where} ended as {task.state}"
             elif task.is_export:
-                created.discard(str(task.export_id))
+                created = [names for names in created if task.export_id not in names]
                 if not task.files:
                     yield f"{where} landed no file"
                 yield from (
@@ -260,6 +270,11 @@ def find_problems(
                     yield f"{where} was never seen in the triggerer"
     if created:
         yield f"{len(created)} exports were created that no successful task reports"
+
+
+def names_of(export: Mapping[str, Any]) -> set[str]:
+    """Return the ids of an export at its vendor: where the caller chooses one, the vendor adds its own."""
+    return {export["id"], export["request"].get("id", export["id"])}
 
 
 def show(runs: Iterable[Run], exports: Mapping[str, list[Any]]) -> None:

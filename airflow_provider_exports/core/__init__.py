@@ -15,6 +15,8 @@ from airflow_provider_exports.core.retry import RetryRule
 from airflow_provider_exports.core.vendor import (
     Capability,
     ConnectionInfo,
+    Expiry,
+    Links,
     Vendor,
     VendorSettings,
 )
@@ -26,12 +28,14 @@ __all__ = [
     "Capability",
     "ConnectionInfo",
     "Datasource",
+    "Expiry",
     "Export",
     "ExportFile",
     "ExportState",
     "Flow",
     "HeaderToken",
     "Lifecycle",
+    "Links",
     "NetworkError",
     "Payload",
     "Plan",

@@ -17,6 +17,7 @@ from airflow_provider_exports.core.model import Export, ExportState, Payload
 from airflow_provider_exports.core.polling import PollRule, spread
 from airflow_provider_exports.core.redact import redact
 from airflow_provider_exports.core.retry import ONCE, RetryRule
+from airflow_provider_exports.core.runs import RunWatch
 from airflow_provider_exports.core.vendor import Capability, Vendor, unknown_status
 from airflow_provider_exports.core.wire import (
     Flow,
@@ -37,6 +38,7 @@ from airflow_provider_exports.exceptions import (
     ExportExpired,
     ExportFailed,
     ExportNotFound,
+    ExportRejected,
     ExportTimedOut,
     RateLimited,
     UnexpectedResponse,
@@ -114,7 +116,9 @@ class Lifecycle:
         except ExportError as error:
             raise self._about(error, request) from error.__cause__
 
-    def submit(self, payload: Payload, *, conflict_deadline: float | None = None) -> Plan[Export]:
+    def submit(
+        self, payload: Payload, *, conflict_deadline: float | None = None, reuse: bool = False
+    ) -> Plan[Export]:
         """Check the payload, then create the export; nothing is sent for a payload that breaks a rule.
 
         A create that was not answered is looked for where the vendor allows that, and only then repeated.
@@ -122,6 +126,7 @@ class Lifecycle:
         :param payload: as :meth:`Vendor.prepare` returned it.
         :param conflict_deadline: epoch seconds until which to wait while the vendor is busy with an export
             that excludes this one; None raises :class:`ExportConflict` at once.
+        :param reuse: take a usable export of exactly this payload, where there is one.
         :raises InvalidPayload: with every problem.
         """
         started: float = yield Now()
@@ -129,6 +134,9 @@ class Lifecycle:
         advice = self.vendor.advise(payload)
         if advice:
             yield warning("%s: %s", self.vendor.name, advice)
+        existing = (yield from self.call(self.vendor.find(payload, 0.0))) if reuse else []
+        if existing:
+            return (yield from self._newest(existing, "exists, none is created"))
         while True:
             try:
                 export = yield from self._create(payload, started)
@@ -192,12 +200,14 @@ class Lifecycle:
         deadline: float | None = None,
         poll: PollRule | None = None,
         first_delay: float = 0.0,
+        run: RunWatch | None = None,
     ) -> Plan[Export]:
         """Look at the export until it is in one of the states ``until``.
 
         :param deadline: epoch seconds, None for never; absolute, so that a restart does not extend it.
         :param poll: the pace; None takes the connection's.
         :param first_delay: seconds before the first look.
+        :param run: the run to wait for, of an export that the vendor repeats; no look before it is due.
         :raises ExportFailed, ExportExpired, ExportCancelled: it ended in another state than asked for.
         :raises ExportTimedOut: the deadline passed; :class:`UnknownStatus` when its status was unknown then.
         :raises VendorUnavailable, UnexpectedResponse: too many looks in a row failed.
@@ -205,6 +215,7 @@ class Lifecycle:
         settings = self.vendor.settings
         poll = poll or settings.poll
         started = now = yield Now()
+        first_delay = max(first_delay, run.due - now if run else 0.0)
         if first_delay > 0:
             now = yield Pause(first_delay)
         looks = failures = 0
@@ -229,16 +240,30 @@ class Lifecycle:
                 if seen is None or (seen.state, seen.vendor_status) != (export.state, export.vendor_status):
                     yield from self._tell(export)
                 seen = export
-                if reached(export.state, until):
-                    return export
-                if export.state is not ExportState.READY:
-                    raise_if_ended(export)
+                if run is None or run.shown_by(export, now):
+                    if reached(export.state, until):
+                        return export
+                    if export.state is not ExportState.READY:
+                        raise_if_ended(export)
             now = yield Now()
             if deadline is not None and now >= deadline:
                 raise self._timed_out(export_id, seen, now - started)
             pause = max(poll.interval(looks, self._chance()), asked)
             looks += 1
             now = yield Pause(pause if deadline is None else min(pause, max(0.0, deadline - now)))
+
+    def watch_run(self, due: float | None, next_due: float | None) -> RunWatch | None:
+        """Return what tells one run of an export that the vendor repeats from the others; None without it.
+
+        :param due: start of the run, epoch seconds; None for the newest, whichever it is.
+        :param next_due: start of the run after it; None if none follows.
+        :raises ExportRejected: the vendor does not repeat exports.
+        """
+        if due is None:
+            return None
+        if not self.vendor.recurrence:
+            raise ExportRejected("the vendor does not repeat exports.", vendor=self.vendor.name)
+        return RunWatch(due, next_due, self.vendor.settings.run_patience)
 
     def conflict_pause(self, conflict: ExportConflict) -> float:
         """Return the seconds before the next try at a create that met a conflict."""
@@ -275,12 +300,15 @@ class Lifecycle:
                 self.vendor.find(payload, started - self.vendor.settings.clock_margin)
             )
             if found:
-                yield info("%s export %s: found and adopted", self.vendor.name, found[0].export_id)
-                if len(found) > 1:
-                    others = ", ".join(export.export_id for export in found[1:])
-                    yield warning("%s: exports of the same payload also exist: %s", self.vendor.name, others)
-                return found[0]
+                return (yield from self._newest(found, "found and adopted"))
         return None
+
+    def _newest(self, found: list[Export], said: str) -> Plan[Export]:
+        yield info("%s export %s: %s", self.vendor.name, found[0].export_id, said)
+        if len(found) > 1:
+            others = ", ".join(export.export_id for export in found[1:])
+            yield warning("%s: exports of the same payload also exist: %s", self.vendor.name, others)
+        return found[0]
 
     def _send(self, request: Request, retry: RetryRule) -> Plan[Response]:
         """Send one request of a flow until it is answered or the rule gives up."""

@@ -70,6 +70,8 @@ class Export:
     """Creation time, aware UTC, where the vendor reports it."""
     expires_at: datetime | None = None
     """When the files go, aware UTC; None while unknown."""
+    run_started_at: datetime | None = None
+    """Start of the newest run of an export that the vendor repeats, aware UTC, where the vendor tells."""
     files: tuple[ExportFile, ...] = ()
     """Files that can be fetched now; empty unless READY."""
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -95,6 +95,9 @@ class VendorSettings:
     """Pause before another try when the vendor is busy with an export that excludes ours."""
     unknown_status: str = "wait"
     """On a status word that is not documented: ``wait`` on under the deadline, or ``fail`` at once."""
+    run_patience: float = 600.0
+    """How long after a run of an export that the vendor repeats was due its status may still be that of the
+    run before, where the vendor does not tell when a run started."""
     settle_delay: float = 0.0
     """How long after the end of a window its data counts as complete; the create waits for that."""
     expiry_margin: float = 30.0
@@ -160,6 +163,21 @@ class Capability(enum.Enum):
     DELETE = "delete"
 
 
+class Expiry(enum.Enum):
+    """How it is known until when the files of an export can be fetched."""
+
+    TOLD = "told by the vendor"
+    COMPUTED = "computed from the vendor's rule"
+    UNKNOWN = "not told: download at once"
+
+
+class Links(enum.Enum):
+    """What opens a download link."""
+
+    SIGNED = "whoever has the link"
+    AUTHENTICATED = "the connection's credentials"
+
+
 class Vendor:
     """Base class of a vendor.
 
@@ -179,6 +197,14 @@ class Vendor:
     """Settings read from the connection's Extra."""
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     """What the API offers beyond create and get."""
+    delete_cancels: ClassVar[bool] = False
+    """Whether deleting an unfinished export also stops it; no known vendor has a cancel of its own."""
+    recurrence: ClassVar[bool] = False
+    """Whether the vendor can repeat an export by itself."""
+    expiry: ClassVar[Expiry] = Expiry.UNKNOWN
+    """How it is known until when files can be fetched."""
+    links: ClassVar[Links] = Links.SIGNED
+    """What opens a download link."""
     states: ClassVar[Mapping[str, ExportState]] = {}
     """The vendor's status words, where it has any."""
     payload_fields: ClassVar[Mapping[str, tuple[str, ...]]] = {}

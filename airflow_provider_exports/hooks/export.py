@@ -79,19 +79,43 @@ class ExportHook(HttpHook):
 
     # -- exports ---------------------------------------------------------------------------------------
 
-    def create_export(self, payload: Payload, *, conflict_deadline: float | None = None) -> Export:
+    def create_export(
+        self, payload: Payload, *, conflict_deadline: float | None = None, reuse: bool = False
+    ) -> Export:
         """Check the payload, create the export, and return it as the vendor answered.
 
         :param payload: in the vendor's field names, without credentials; times as ISO 8601 text, datetime or
             pendulum.
         :param conflict_deadline: epoch seconds until which to wait while the vendor is busy with an export
             that excludes this one; None raises at once.
+        :param reuse: take a usable export of exactly this payload, where there is one.
         :raises InvalidPayload: with every problem; nothing was sent.
         :raises ExportConflict: the vendor is busy.
         :raises UnknownOutcome: it may exist, but nobody knows.
         """
+        return self.create_prepared(
+            self.vendor.prepare(payload), conflict_deadline=conflict_deadline, reuse=reuse
+        )
+
+    def create_prepared(
+        self, payload: Payload, *, conflict_deadline: float | None = None, reuse: bool = False
+    ) -> Export:
+        """Do what :meth:`create_export` does, for a payload that ``vendor.prepare`` has returned."""
+        if reuse:
+            self._require(Capability.FIND)
+        return self.run_plan(
+            lambda life: life.submit(payload, conflict_deadline=conflict_deadline, reuse=reuse)
+        )
+
+    def find_exports(self, payload: Payload) -> list[Export]:
+        """Return usable exports of exactly this payload, newest first.
+
+        :raises ExportRejected: the vendor's API has no way to find them.
+        """
+        self._require(Capability.FIND)
         prepared = self.vendor.prepare(payload)
-        return self.run_plan(lambda life: life.submit(prepared, conflict_deadline=conflict_deadline))
+        self.vendor.check_shape(prepared)
+        return self.run_plan(lambda life: life.call(life.vendor.find(prepared, 0.0)))
 
     def get_export(self, export_id: str) -> Export:
         """Return one export, with fresh download links when it is ready.

@@ -66,6 +66,8 @@ class CreateExportOperator(BaseOperator):
     :param payload: what to export, in the vendor's field names, as a dict or JSON text (templated).
     :param export_label: name for people, for ``map_index_template="{{ task.export_label }}"`` (templated).
     :param on_conflict: ``wait`` until the vendor has finished an export that excludes this one, or ``fail``.
+    :param reuse_existing: take a usable export of exactly this payload, where the vendor has one; the way to
+        create an export that the vendor repeats only once. Not every vendor's API can find exports.
     :param timeout: longest wait for the vendor, seconds or timedelta; None takes the connection's
         ``wait_timeout``.
     :param deferrable: wait in the triggerer, without a worker slot.
@@ -88,6 +90,7 @@ class CreateExportOperator(BaseOperator):
         payload: Mapping[str, Any] | str | None = None,
         export_label: str | None = None,
         on_conflict: str = "wait",
+        reuse_existing: bool = False,
         timeout: float | timedelta | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
@@ -99,6 +102,7 @@ class CreateExportOperator(BaseOperator):
         self.payload = payload
         self.export_label = export_label
         self.on_conflict = on_conflict
+        self.reuse_existing = reuse_existing
         self.timeout = timeout
         self.deferrable = deferrable
 
@@ -143,8 +147,7 @@ class CreateExportOperator(BaseOperator):
             give_up_at = time.time() + self._wait_timeout()
         deadline = give_up_at if self.on_conflict == "wait" and not self.deferrable else None
         try:
-            # Not hook.create_export, which would prepare the payload a second time.
-            return self.hook.run_plan(lambda life: life.submit(payload, conflict_deadline=deadline))
+            return self.hook.create_prepared(payload, conflict_deadline=deadline, reuse=self.reuse_existing)
         except ExportConflict as conflict:
             pause = self.hook.lifecycle.conflict_pause(conflict)
             next_try = time.time() + pause

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,9 +16,11 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_exports.core.lifecycle import raise_if_ended, reached
+from airflow_provider_exports.core import times
+from airflow_provider_exports.core.lifecycle import NOT_FOUND_GRACE, raise_if_ended, reached
 from airflow_provider_exports.core.model import ExportState
 from airflow_provider_exports.exceptions import (
+    ExportNotFound,
     ExportTimedOut,
     RateLimited,
     UnexpectedResponse,
@@ -30,6 +32,7 @@ from airflow_provider_exports.operators.export import airflow_errors, as_seconds
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_exports.core.runs import RunWatch
     from airflow_provider_exports.hooks.export import ExportHook
 
 
@@ -42,11 +45,15 @@ class ExportSensor(BaseSensorOperator):
     :param conn_id: connection, of the vendor's type (templated).
     :param export_id: the vendor's id (templated).
     :param until: state or states to wait for: ``ready``, ``expired``, ``failed``, ``cancelled``, ``running``.
+    :param run_due: of an export that the vendor repeats, the run to wait for: when it starts (templated), as
+        ISO 8601 text, datetime or pendulum. None for the newest run, which may be an old one.
+    :param next_run_due: when the run after it starts (templated). From then on it is ``ExportExpired``:
+        vendors keep the newest run only.
     :param deferrable: wait in the triggerer; the connection's growing pace then takes the place of
         ``poke_interval``, unless that is given.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "export_id")
+    template_fields: Sequence[str] = ("conn_id", "export_id", "run_due", "next_run_due")
     ui_color = "#e6f4ea"
 
     vendor_name: ClassVar[str | None] = None
@@ -58,6 +65,8 @@ class ExportSensor(BaseSensorOperator):
         conn_id: str,
         export_id: str,
         until: str | Sequence[str] = ExportState.READY.value,
+        run_due: str | datetime | None = None,
+        next_run_due: str | datetime | None = None,
         poke_interval: float | timedelta | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
@@ -68,8 +77,11 @@ class ExportSensor(BaseSensorOperator):
         self.conn_id = conn_id
         self.export_id = export_id
         self.until = [ExportState(state) for state in ([until] if isinstance(until, str) else until)]
+        self.run_due = run_due
+        self.next_run_due = next_run_due
         self.own_pace = as_seconds(poke_interval)
         self._failures = 0
+        self._first_look: float | None = None
         self.deferrable = deferrable
 
     @cached_property
@@ -78,6 +90,15 @@ class ExportSensor(BaseSensorOperator):
         from airflow_provider_exports.hooks.export import ExportHook
 
         return ExportHook(self.conn_id, vendor_name=self.vendor_name)
+
+    @cached_property
+    def watched_run(self) -> RunWatch | None:
+        """The run that is waited for."""
+        due, next_due = (
+            None if moment in (None, "") else times.instant(moment).timestamp()
+            for moment in (self.run_due, self.next_run_due)
+        )
+        return self.hook.lifecycle.watch_run(due, next_due)
 
     def execute(self, context: Context) -> Any:
         """Wait in the sensor's mode."""
@@ -93,6 +114,7 @@ class ExportSensor(BaseSensorOperator):
             raise
         from airflow_provider_exports.triggers.export import ExportTrigger
 
+        run = self.watched_run
         return self.defer(
             trigger=ExportTrigger(
                 conn_id=self.conn_id,
@@ -101,6 +123,8 @@ class ExportSensor(BaseSensorOperator):
                 until=[state.value for state in self.until],
                 poll_interval=self.own_pace,
                 end_time=time.time() + self.timeout,
+                run_due=run.due if run else None,
+                next_run_due=run.next_due if run else None,
             ),
             method_name="execute_complete",
         )
@@ -108,10 +132,20 @@ class ExportSensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Look once; a look that fails counts as not yet, unless too many in a row do."""
         with airflow_errors():
+            run = self.watched_run
+            if run is not None and time.time() < run.due:
+                return False
+            self._first_look = self._first_look or time.time()
             try:
                 export = self.hook.get_export(self.export_id)
             except UnknownStatus:
                 raise
+            except ExportNotFound as error:
+                # A rescheduled sensor starts anew with each look, and would never find out.
+                if self.reschedule or time.time() - self._first_look > NOT_FOUND_GRACE:
+                    raise
+                self.log.info("%s It may only not be visible yet.", error)
+                return False
             except (UnexpectedResponse, VendorUnavailable) as error:
                 self._failures += not isinstance(error, RateLimited)
                 if self._failures >= self.hook.vendor.settings.max_poll_failures:
@@ -121,6 +155,8 @@ class ExportSensor(BaseSensorOperator):
             self._failures = 0
             word = export.vendor_status or export.state
             self.log.info("%s export %s: %s", export.vendor, export.export_id, word)
+            if run is not None and not run.shown_by(export, time.time()):
+                return False
             if reached(export.state, self.until):
                 return True
             raise_if_ended(export)

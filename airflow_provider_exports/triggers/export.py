@@ -34,6 +34,8 @@ class ExportTrigger(BaseTrigger):
     :param end_time: deadline, epoch seconds; absolute, so that a restart of the triggerer does not extend it.
     :param first_poll_delay: seconds before the first look.
     :param not_before: epoch seconds before which nothing happens.
+    :param run_due: start of the run to wait for, epoch seconds, of an export that the vendor repeats.
+    :param next_run_due: start of the run after it.
     """
 
     def __init__(
@@ -46,6 +48,8 @@ class ExportTrigger(BaseTrigger):
         end_time: float | None = None,
         first_poll_delay: float = MINIMUM_DELAY,
         not_before: float | None = None,
+        run_due: float | None = None,
+        next_run_due: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id = conn_id
@@ -56,6 +60,8 @@ class ExportTrigger(BaseTrigger):
         self.end_time = end_time
         self.first_poll_delay = first_poll_delay
         self.not_before = not_before
+        self.run_due = run_due
+        self.next_run_due = next_run_due
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -69,6 +75,8 @@ class ExportTrigger(BaseTrigger):
                 "end_time": self.end_time,
                 "first_poll_delay": self.first_poll_delay,
                 "not_before": self.not_before,
+                "run_due": self.run_due,
+                "next_run_due": self.next_run_due,
             },
         )
 
@@ -106,6 +114,7 @@ class ExportTrigger(BaseTrigger):
                 poll=poll,
                 # Spread, so that tasks which were deferred together do not ask together.
                 first_delay=self.first_poll_delay * (1 + 0.5 * random.random()),
+                run=life.watch_run(self.run_due, self.next_run_due),
             )
         )
         return str(export.state)

@@ -14,11 +14,19 @@ from importlib import import_module
 from typing import Any
 
 from airflow_provider_exports import exceptions
-from airflow_provider_exports.core import Capability, Export, ExportState, VendorSettings, raise_if_ended
+from airflow_provider_exports.core import (
+    Capability,
+    Expiry,
+    Export,
+    ExportState,
+    Vendor,
+    VendorSettings,
+    raise_if_ended,
+)
 from airflow_provider_exports.core.registry import BUILT_IN, vendor_class
 from airflow_provider_exports.provider_info import connection_type
 
-__all__ = ["capabilities", "errors", "fields_of", "form", "lifecycle", "settings", "states", "table"]
+__all__ = ["abilities", "capabilities", "errors", "fields_of", "form", "lifecycle", "settings", "states", "table"]
 
 _ROLE = re.compile(r":\w+(?::\w+)?:`~?([^`]*)`")
 
@@ -26,6 +34,7 @@ _ROLE = re.compile(r":\w+(?::\w+)?:`~?([^`]*)`")
 def table(name: str, *arguments: str) -> str:
     """Return the table that the documentation calls ``name``, as Markdown."""
     return {
+        "abilities": abilities,
         "capabilities": capabilities,
         "errors": errors,
         "fields": fields_of,
@@ -107,14 +116,64 @@ def lifecycle() -> str:
     return _markdown(["state", "finished at the vendor", "a wait for `ready`"], rows)
 
 
+_WITHOUT: dict[str, str] = {
+    "create": "",
+    "start": "Nothing to do: the create starts it.",
+    "status": "",
+    "many at once": "One request per export.",
+    "list": "`list_exports` is refused before anything is sent.",
+    "find": "A create that was not answered is an `UnknownOutcome`, never repeated; `reuse_existing` is refused.",
+    "datasources": "The author of the DAG names them.",
+    "cancel": "A wait that ends leaves the export to the vendor, which finishes it.",
+    "delete": "Its files stay until they expire; `DeleteExportOperator` is refused.",
+    "expiry": "Files are fetched as soon as they are ready, and one that is gone is `ExportExpired`.",
+    "links": "",
+    "recurrence": "Airflow schedules one export per data interval.",
+    "connection test": "",
+}
+"""What an API may offer, and what we do where it does not."""
+
+
 def capabilities() -> str:
-    """What each vendor's export API offers beyond create and get."""
-    rows = []
-    for name in BUILT_IN:
-        cls = vendor_class(name)
-        marks = ["yes" if capability in cls.capabilities else "no" for capability in Capability]
-        rows.append([cls.display_name, *marks])
-    return _markdown(["vendor", *(f"`{capability.value}`" for capability in Capability)], rows)
+    """What each vendor's export API offers, and what we do where it does not."""
+    offers = {name: _offers(vendor_class(name)) for name in BUILT_IN}
+    names = [vendor_class(name).display_name for name in BUILT_IN]
+    rows = [
+        [f"**{what}**", *(offers[name][what] for name in BUILT_IN), without]
+        for what, without in _WITHOUT.items()
+    ]
+    return _markdown(["", *names, "where the API cannot"], rows)
+
+
+def abilities(vendor: str) -> str:
+    """What one vendor's export API offers, and what we do where it does not."""
+    rows = [
+        [what, offer, _WITHOUT[what] if offer in ("no", Expiry.UNKNOWN.value) else ""]
+        for what, offer in _offers(vendor_class(vendor)).items()
+    ]
+    return _markdown(["", "at the vendor", "where it cannot"], rows)
+
+
+def _offers(cls: type[Vendor]) -> dict[str, str]:
+    def yes(capability: Capability) -> str:
+        return "yes" if capability in cls.capabilities else "no"
+
+    many = f"up to {cls.max_batch}" if Capability.GET_MANY in cls.capabilities else "no"
+    return {
+        "create": "yes",
+        "start": yes(Capability.START),
+        "status": "yes",
+        "many at once": many,
+        "list": yes(Capability.LIST),
+        "find": yes(Capability.FIND),
+        "datasources": yes(Capability.DATASOURCES),
+        "cancel": "by deleting it" if cls.delete_cancels else "no",
+        "delete": yes(Capability.DELETE),
+        "expiry": cls.expiry.value,
+        "links": f"open to {cls.links.value}",
+        "recurrence": "yes" if cls.recurrence else "no",
+        "connection test": yes(Capability.PING),
+    }
 
 
 def errors() -> str:

@@ -116,6 +116,8 @@ def test_trigger_round_trip_keeps_every_argument() -> None:
         "end_time": 5.0,
         "first_poll_delay": 11.0,
         "not_before": 3.0,
+        "run_due": 1.0,
+        "next_run_due": 2.0,
     }
     path, kwargs = ExportTrigger(**arguments).serialize()  # type: ignore[arg-type]
     assert path == "airflow_provider_exports.triggers.export.ExportTrigger"

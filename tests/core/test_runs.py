@@ -1,0 +1,137 @@
+"""Exports that the vendor repeats: one is created, and each run is told from the one before."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_exports.core import Export, ExportState
+from airflow_provider_exports.exceptions import ExportExpired, ExportFailed, ExportRejected, InvalidPayload
+from tests.core.replay import Replay, ok
+from tests.core.test_lifecycle import AcmeVendor, life
+
+PATIENCE = 600.0
+
+
+class RepeatingVendor(AcmeVendor):
+    """Repeats exports, and may tell when the newest run started."""
+
+    recurrence = True
+
+    def parse(self, raw: Any, now: float) -> Export:
+        from dataclasses import replace
+
+        started = raw.get("started")
+        return replace(
+            super().parse(raw, now),
+            run_started_at=None if started is None else datetime.fromtimestamp(started, UTC),
+        )
+
+
+def shown(state: str, started: float | None = None) -> Any:
+    return ok({"id": "e1", "state": state, "started": started})
+
+
+def watched(replay: Replay, due: float, next_due: float | None = None) -> Export:
+    over = life(RepeatingVendor, run_patience=PATIENCE)
+    return replay.run(over.wait("e1", run=over.watch_run(due, next_due)))
+
+
+def test_nothing_is_asked_before_the_run_is_due() -> None:
+    """The wait for a run of tomorrow costs one pause."""
+    replay = Replay([shown("running"), shown("ready")])
+    due = replay.now + 5000
+    assert watched(replay, due).state is ExportState.READY
+    assert replay.pauses[0] == 5000
+
+
+def test_start_of_a_run_tells_it_from_the_one_before() -> None:
+    """Ready, but started before the run was due: that is the file of the last time."""
+    replay = Replay()
+    due = replay.now
+    replay.answers = [shown("ready", due - 86400), shown("ready", due - 86400), shown("ready", due)]
+    assert watched(replay, due).run_started_at == datetime.fromtimestamp(due, UTC)
+    assert len(replay.requests) == 3
+
+
+def test_failure_of_the_run_before_is_not_this_ones() -> None:
+    """A run that failed yesterday does not fail the wait for today's."""
+    replay = Replay()
+    due = replay.now
+    replay.answers = [shown("failed", due - 86400), shown("running", due + 5), shown("ready", due + 5)]
+    assert watched(replay, due).state is ExportState.READY
+
+
+def test_failure_of_the_run_is() -> None:
+    """Today's failure is the wait's."""
+    replay = Replay()
+    replay.answers = [shown("failed", replay.now)]
+    with pytest.raises(ExportFailed):
+        watched(replay, replay.now)
+
+
+def test_run_that_was_seen_at_work_needs_no_start_time() -> None:
+    """A vendor that tells no times still tells when it works."""
+    replay = Replay([shown("ready"), shown("running"), shown("ready")])
+    due = replay.now
+    watched(replay, due)
+    assert len(replay.requests) == 3
+    assert replay.now < due + PATIENCE
+
+
+def test_run_that_was_never_seen_at_work_counts_after_a_while() -> None:
+    """A run shorter than the pace of the looks is not waited for in vain, and not taken too early."""
+    replay = Replay([shown("ready")] * 50)
+    due = replay.now
+    watched(replay, due)
+    assert due + PATIENCE <= replay.now < due + PATIENCE + 400
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_run_that_was_replaced_is_expired(told: bool) -> None:
+    """The newest run is not taken for the one that was asked for."""
+    replay = Replay()
+    due, next_due = replay.now - 90000, replay.now - 3600
+    replay.answers = [shown("ready", next_due if told else None)]
+    with pytest.raises(ExportExpired, match="made way for the next one") as caught:
+        watched(replay, due, next_due)
+    assert caught.value.export_id == "e1"
+
+
+def test_run_that_is_late_but_still_the_newest_is_taken() -> None:
+    """The next run is due, but the vendor says that it has not started."""
+    replay = Replay()
+    due, next_due = replay.now - 90000, replay.now - 3600
+    replay.answers = [shown("ready", due + 10)]
+    assert watched(replay, due, next_due).state is ExportState.READY
+
+
+def test_vendor_that_repeats_nothing_has_no_runs() -> None:
+    """Said at once, rather than waited for."""
+    with pytest.raises(ExportRejected, match="does not repeat"):
+        life().watch_run(1.0, None)
+    assert life().watch_run(None, None) is None
+
+
+def test_existing_export_is_used_again() -> None:
+    """One look, no create; the newest is taken."""
+    replay = Replay([ok([{"id": "new"}, {"id": "old"}])])
+    assert replay.run(life().submit({"what": 1}, reuse=True)).export_id == "new"
+    assert [request.method for request in replay.requests] == ["GET"]
+
+
+def test_without_an_existing_export_one_is_created() -> None:
+    """The first time there is none."""
+    replay = Replay([ok([]), ok({"id": "e1"})])
+    assert replay.run(life().submit({"what": 1}, reuse=True)).export_id == "e1"
+    assert [request.method for request in replay.requests] == ["GET", "POST"]
+
+
+def test_wrong_payload_looks_for_nothing() -> None:
+    """A payload that breaks a rule never reaches the network."""
+    replay = Replay()
+    with pytest.raises(InvalidPayload):
+        replay.run(life().submit({}, reuse=True))
+    assert replay.requests == []
