@@ -131,6 +131,7 @@ def _request_json(request: RequestRecord) -> dict[str, Any]:
 def _export_json(record: ExportRecord) -> dict[str, Any]:
     return {
         "id": record.id,
+        "name": record.name,
         "state": record.state,
         "request": {name: _plain(value) for name, value in record.request.items()},
         "reads": record.reads,

@@ -40,6 +40,11 @@ class ExportRecord:
     notes: dict[str, Any] = field(default_factory=dict, repr=False)
     files: list[FileContent] | None = field(default=None, repr=False)
 
+    @property
+    def name(self) -> str:
+        """The id by which its owner calls it: one of the owner's choice where the vendor allows that."""
+        return str(self.notes.get("name", self.id))
+
 
 @dataclass(frozen=True)
 class Link:
