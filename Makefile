@@ -78,7 +78,7 @@ bench: $(call stamp,.venv-bench) ## Run the benchmarks, beside other providers
 
 # ----------------------------------------------------------------------------------------------- develop
 
-.PHONY: test lint format typecheck docs new-vendor
+.PHONY: test lint format typecheck docs screenshots new-vendor
 test: export AIRFLOW_HOME := $(CURDIR)/.airflow-test
 test: $(call stamp,.venv) ## Run the tests on the newest Airflow
 	$(BIN)/python -m pytest $(WITH)
@@ -97,6 +97,9 @@ typecheck: $(call stamp,.venv) ## Check the package's types
 
 docs: $(call stamp,.venv) ## Build the documentation into docs/_build/html
 	$(BIN)/python -m sphinx -nW --keep-going docs docs/_build/html
+
+screenshots: $(call stamp,.venv) ## Take the pictures of the connection forms anew, in Chromium
+	$(BIN)/python -m demo.screenshots $(WITH)
 
 INTO ?= ..
 new-vendor: $(call stamp,.venv) ## Write the skeleton of a package that adds vendor NAME, in folder INTO (..)

@@ -78,6 +78,7 @@ _CONNECTION_TYPES: list[dict[str, Any]] = [
             "organization_id": _text("Organization id", None, "Empty: the organization of the token's user."),
             "user_id": _text("User id", None, "Empty: the token's own user."),
             "include_shared": _flag("List shared rooms", "Also rooms that another organization shares."),
+            "max_in_progress": _number("Exports in progress at once", 3, "A create waits; 0 for no limit."),
             "settle_delay": _number(
                 "Settling delay (seconds)", 3600.0, "How long after its end a range is exported."
             ),
@@ -109,7 +110,9 @@ _CONNECTION_TYPES: list[dict[str, Any]] = [
             ),
             "account_id": _text("Act as account", None, "Signed requests, where the App allows it."),
             "email": _text("E-mail address", None, "Session only."),
-            "fingerprint": _secret("Fingerprint cookie", "Session only: md.fingerprint of a verified login."),
+            "fingerprint_token": _secret(
+                "Fingerprint cookie", "Session only: md.fingerprint of a verified login."
+            ),
             "max_open": _number("Own exports at once", 1, "Medable runs one per org; 0 for no limit."),
             "wait_timeout": _number("Longest wait (seconds)", 86400.0),
         },

@@ -4,9 +4,9 @@ To make it yours: list your channels, choose subtopic, columns and decimation, p
 ``exports_destination`` at your bucket (``s3://my_aws_connection@my-bucket/exports``), and give the connection
 ``connhex_default`` your login.
 
-Airflow schedules one-time exports over its data intervals: each day is exported once, a missed day is caught
-up, and a day can be run again. A day begins at midnight UTC. Started by hand it exports the last whole day.
-A channel that fails does not stop the others.
+Airflow schedules one-time exports over its data intervals: each day is exported once, and a day can be run
+again. With ``catchup=True`` days that were missed are made up. A day begins at midnight UTC. Started by hand
+it exports the last whole day. A channel that fails does not stop the others.
 """
 
 # [START connhex_daily]

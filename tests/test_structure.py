@@ -158,6 +158,19 @@ def test_form_fields_are_settings_with_the_same_default(vendor: str) -> None:
     assert (hook.conn_type, hook.hook_name) == (vendor, entry["hook-name"])
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_airflow_masks_every_secret_of_the_form(vendor: str) -> None:
+    """Airflow hides fields of Extra by their names alone, in its API and its edit form."""
+    try:
+        from airflow._shared.secrets_masker import should_hide_value_for_key
+    except ImportError:  # before Airflow 3.1
+        from airflow.utils.log.secrets_masker import should_hide_value_for_key
+
+    entry = next(e for e in get_provider_info()["connection-types"] if e["connection-type"] == vendor)
+    for name, field in entry["conn-fields"].items():
+        assert should_hide_value_for_key(name) == (field["schema"].get("format") == "password"), name
+
+
 def lacking(vendor: str) -> list[str]:
     """Return what a vendor of this package must have and has not, under the names the conventions give it."""
     title = vendor.capitalize()

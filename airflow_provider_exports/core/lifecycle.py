@@ -84,6 +84,11 @@ class Lifecycle:
         """What the vendor's login returned last; None before, or for a vendor without login."""
         return self._token
 
+    def renew_token(self, response: Response) -> None:
+        """Take the token that an answer hands out, for vendors that renew it so."""
+        if self._token is not None:
+            self._token = self.vendor.renewed_token(self._token, response)
+
     # -- plans for the outside -------------------------------------------------------------------------
 
     def call(self, flow: Flow[T], *, retry: RetryRule | None = None) -> Plan[T]:
@@ -135,11 +140,12 @@ class Lifecycle:
         if advice:
             yield warning("%s: %s", self.vendor.name, advice)
         existing = (yield from self.call(self.vendor.find(payload, 0.0))) if reuse else []
-        if existing:
-            return (yield from self._newest(existing, "exists, none is created"))
         while True:
             try:
-                export = yield from self._create(payload, started)
+                if existing:
+                    export = yield from self._newest(existing, "exists, none is created")
+                else:
+                    export = yield from self._create(payload, started)
             except ExportConflict as conflict:
                 now: float = yield Now()
                 pause = self.conflict_pause(conflict)
@@ -150,7 +156,8 @@ class Lifecycle:
             else:
                 if Capability.START in self.vendor.capabilities and not export.state.finished:
                     export = yield from self.call(self.vendor.start(export, payload))
-                yield info("%s export %s: created, %s", export.vendor, export.export_id, _word(export))
+                if not existing:
+                    yield info("%s export %s: created, %s", export.vendor, export.export_id, _word(export))
                 return export
 
     def check(self, export_id: str, *, retry: RetryRule | None = None) -> Plan[Export]:
@@ -323,8 +330,8 @@ class Lifecycle:
             except NetworkError as error:
                 outcome = error
             else:
-                if self._token is not None and request.signed:
-                    self._token = self.vendor.renewed_token(self._token, response)
+                if request.signed:
+                    self.renew_token(response)
                 refused = self.vendor.error(request, response)
                 if refused is None:
                     return response

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,9 +41,24 @@ def problems(folder: Path, name: str, value: JSON) -> list[Problem]:
 def _validator(folder: Path, name: str) -> Draft202012Validator | None:
     # Compiled once: jsonschema.validate() checks the schema anew each time, 49 times slower for a payload.
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
 
     schema = load(folder, name)
-    return None if schema is None else Draft202012Validator(schema)
+    if schema is None:
+        return None
+    strict: type[Draft202012Validator] = extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator, {"pattern": _pattern}
+    )
+    return strict(schema)
+
+
+def _pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
+    from jsonschema.exceptions import ValidationError
+
+    # In JSON Schema a "$" at the end is the end of the text; Python's also matches before a line end there.
+    strict = rf"(?:{pattern})\Z" if pattern.endswith("$") and not pattern.endswith(r"\$") else pattern
+    if isinstance(value, str) and not re.search(strict, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
 
 
 def _problem(error: ValidationError) -> Problem:

@@ -21,9 +21,15 @@ def instant(value: Any) -> datetime:
         return _instant(value)
     except OverflowError:
         raise ValueError(f"{value!r} is out of range") from None
+    except (AttributeError, TypeError):
+        # What pendulum stumbles over: "3:", "PT/P5D".
+        raise ValueError(f"{value!r} is no point in time") from None
 
 
 def _instant(value: Any) -> datetime:
+    if isinstance(value, str) and not value.strip()[:1].isdecimal():
+        # To pendulum "now" is a time as well, another one each time.
+        raise ValueError(f"{value!r} is no point in time")
     moment: Any = pendulum.parse(value.strip(), tz="UTC", exact=True) if isinstance(value, str) else value
     if isinstance(moment, date) and not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)

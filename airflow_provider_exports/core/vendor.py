@@ -274,7 +274,10 @@ class Vendor:
         raise NotImplementedError
 
     def find(self, payload: Payload, since: float) -> Flow[list[Export]]:
-        """Return usable exports of exactly this payload created since ``since``, newest first."""
+        """Return usable exports of exactly this payload created since ``since``, the one to use first.
+
+        :param since: epoch seconds, not before a create that was not answered; 0 for any time, newest first.
+        """
         raise NotImplementedError
 
     def list_datasources(self) -> Flow[list[Datasource]]:

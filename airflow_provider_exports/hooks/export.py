@@ -27,7 +27,7 @@ from airflow_provider_exports.core.polling import PollRule
 from airflow_provider_exports.core.redact import redact
 from airflow_provider_exports.core.registry import vendor_class
 from airflow_provider_exports.core.vendor import Capability, ConnectionInfo, Vendor
-from airflow_provider_exports.core.wire import Plan, Request, origin
+from airflow_provider_exports.core.wire import Plan, Request, Response, origin
 from airflow_provider_exports.exceptions import (
     DownloadError,
     DownloadIncomplete,
@@ -249,6 +249,7 @@ class ExportHook(HttpHook):
         session = self._bare_session()
         self.run_plan(lambda life: life.authenticate())
         session.auth = _SignedByVendor(self.lifecycle)
+        session.hooks["response"].append(self._renew_token)
         session.headers.update(headers or {})
         settings = self.vendor.settings
         self.merged_extra = {
@@ -260,6 +261,12 @@ class ExportHook(HttpHook):
         for name in {"cert", "proxies", "stream", "verify"} & self.merged_extra.keys():
             setattr(session, name, self.merged_extra[name])
         return session
+
+    def _renew_token(self, answer: requests.Response, **_options: Any) -> None:
+        # Some vendors hand out a new token with each answer, and take no other one then.
+        if self.lifecycle.token is not None and origin(answer.url) == origin(self.vendor.base_url):
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            self.lifecycle.renew_token(Response(answer.status_code, headers))
 
     def _set_base_url(self, connection: Connection) -> None:
         self.base_url = self.vendor.base_url
@@ -441,6 +448,8 @@ class _Links:
         raise_unless_ready(export)
         if [(f.name, f.size) for f in export.files] != [(f.name, f.size) for f in before.files]:
             raise DownloadIncomplete("the vendor changed the list of files during the download.")
+        if export.run_started_at != before.run_started_at:
+            raise DownloadIncomplete("the vendor began another run of the export during the download.")
         self._take(export)
 
     def _take(self, export: Export) -> None:

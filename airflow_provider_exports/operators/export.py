@@ -138,8 +138,9 @@ class CreateExportOperator(BaseOperator):
         vendor.check_shape(payload)
         now = time.time()
         settled_at = vendor.settled_at(payload) or 0.0
-        # A window that lies in the future is a mistake and fails the check; one that has just ended is not.
-        if now < settled_at <= now + vendor.settings.settle_delay:
+        # A window that lies in the future is a mistake and fails the check; one that has just ended is not,
+        # also when this machine's clock is a little behind the scheduler's.
+        if now < settled_at <= now + vendor.settings.settle_delay + vendor.settings.clock_margin:
             vendor.check(payload, settled_at)
             self.log.info("The data of this window counts as complete in %.0f s.", settled_at - now)
             self._sleep_until(settled_at, None)

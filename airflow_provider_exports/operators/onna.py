@@ -35,7 +35,8 @@ class OnnaCreateExportOperator(CreateExportOperator):
     :param unique_id: id of the export, unique among the user's exports (templated); None makes one from the
         settings, so that the same occurrence has the same id.
     :param template: export settings copied from Onna's user interface, the request payload or its
-        ``settings`` (templated); None for the vendor's Slack Enterprise example with all columns.
+        ``settings`` (templated); None for the vendor's Slack Enterprise example with all columns but 21 of
+        contracts, whose names are not known.
     :param workspace_url: URL of the workspace to export (templated).
     :param datasource_uid: ``@uid`` of the datasource to export, or a list of them (templated).
     :param type_name: only content of this type (templated).

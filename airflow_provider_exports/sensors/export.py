@@ -92,7 +92,7 @@ class ExportSensor(BaseSensorOperator):
         return ExportHook(self.conn_id, vendor_name=self.vendor_name)
 
     @cached_property
-    def watched_run(self) -> RunWatch | None:
+    def _watched_run(self) -> RunWatch | None:
         """The run that is waited for."""
         due, next_due = (
             None if moment in (None, "") else times.instant(moment).timestamp()
@@ -114,7 +114,7 @@ class ExportSensor(BaseSensorOperator):
             raise
         from airflow_provider_exports.triggers.export import ExportTrigger
 
-        run = self.watched_run
+        run = self._watched_run
         return self.defer(
             trigger=ExportTrigger(
                 conn_id=self.conn_id,
@@ -132,7 +132,7 @@ class ExportSensor(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Look once; a look that fails counts as not yet, unless too many in a row do."""
         with airflow_errors():
-            run = self.watched_run
+            run = self._watched_run
             if run is not None and time.time() < run.due:
                 return False
             self._first_look = self._first_look or time.time()

@@ -17,7 +17,14 @@ from airflow_provider_exports.core import schemas
 from airflow_provider_exports.core.auth import Signing
 from airflow_provider_exports.core.lifecycle import Lifecycle
 from airflow_provider_exports.core.model import JSON, Export, ExportState, Payload
-from airflow_provider_exports.core.vendor import Capability, ConnectionInfo, Vendor, VendorSettings
+from airflow_provider_exports.core.vendor import (
+    Capability,
+    ConnectionInfo,
+    Expiry,
+    Links,
+    Vendor,
+    VendorSettings,
+)
 from airflow_provider_exports.core.wire import NetworkError, Plan, Request, Response, origin, resolve
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
@@ -244,8 +251,11 @@ class VendorConformance:
 
     def test_create_is_never_repeated(self) -> None:
         """Exactly one request of the create is not idempotent, and it is sent once when nobody answers."""
-        creates = [request for request in self.happy()[0].requests if not request.idempotent]
-        assert len(creates) == 1, f"{len(creates)} requests of the happy path say idempotent=False, not one"
+        life = self.life()
+        create = life.call(life.vendor.create(life.vendor.prepare(copy.deepcopy(self.payload))))
+        replay, _ = self._answered(create, lambda _request: False, self.refusal(500))
+        creates = [request for request in replay.requests if not request.idempotent]
+        assert len(creates) == 1, f"{len(creates)} requests of the create say idempotent=False, not one"
         replay, error = self.refused_create(NetworkError("the connection broke", sent=True))
         assert isinstance(error, UnknownOutcome), f"{error!r} is no UnknownOutcome"
         assert len([request for request in replay.requests if not request.idempotent]) == 1
@@ -294,12 +304,30 @@ class VendorConformance:
         "body", [b"", b"<html>Maintenance</html>", b'{"id": ', b"null", b"7", b'"text"', b"[]", b"[7]", b"{}"]
     )
     def test_answer_that_makes_no_sense_is_a_typed_error(self, body: bytes) -> None:
-        """A proxy's page or an empty object neither succeeds nor ends in a KeyError."""
+        """A proxy's page or an empty object neither succeeds nor ends in a KeyError.
+
+        A look may read a bare word or an empty list as not finished yet: the wait's deadline bounds that.
+        """
         answer = Response(200, {"content-type": "application/json"}, body)
-        look = self.refused_look(answer)
-        assert isinstance(look, UnexpectedResponse), f"a look answered with {body!r} is {look!r}"
+        look = self.look(answer)
+        goes_on = isinstance(look, Export) and not look.state.finished and body in (b'"text"', b"[]")
+        assert goes_on or isinstance(look, UnexpectedResponse), f"a look answered with {body!r} is {look!r}"
         _, create = self.refused_create(answer)
         assert isinstance(create, UnknownOutcome), f"a create answered with {body!r} is {create!r}"
+
+    def test_declared_facts_hold(self) -> None:
+        """What the vendor declares about expiry, links and deleting is what its exports show."""
+        vendor = self.vendor_class
+        ready = [export for export in map(self.read, (raw for raw, _ in self.samples)) if export.files]
+        told = [export.expires_at is not None for export in ready]
+        if vendor.expiry is Expiry.UNKNOWN:
+            assert not any(told), "expiry is UNKNOWN, but an export tells when its files go"
+        else:
+            assert any(told), "no ready sample tells when its files go; expiry says that they do"
+        opened = {file.authenticated for export in ready for file in export.files}
+        assert opened == {vendor.links is Links.AUTHENTICATED}, "links does not fit the files of the samples"
+        deletes = Capability.DELETE in vendor.capabilities
+        assert deletes or not vendor.delete_cancels, "delete_cancels, but the vendor cannot delete"
 
     # -- what an answer means --------------------------------------------------------------------------
 
@@ -422,23 +450,35 @@ class VendorConformance:
     def refused_create(self, answer: Answer) -> tuple[Replay, ExportError]:
         """Run a create that gets ``answer``; return the replay and the error."""
         life = self.life()
-        return self._refused(
+        replay, seen = self._answered(
             life.call(life.vendor.create(life.vendor.prepare(copy.deepcopy(self.payload)))),
             lambda request: not request.idempotent,
             answer,
         )
+        if isinstance(seen, Export):
+            pytest.fail(f"answered with {answer!r}, yet there is a result: {seen!r}")
+        return replay, seen
 
     def refused_look(self, answer: Answer) -> ExportError:
         """Run a look whose last request gets ``answer``; return the error."""
+        seen = self.look(answer)
+        if isinstance(seen, Export):
+            pytest.fail(f"answered with {answer!r}, yet there is a result: {seen!r}")
+        return seen
+
+    def look(self, answer: Answer) -> Export | ExportError:
+        """Run a look whose last request gets ``answer``; return the export as it was read, or the error."""
         replay, created, _ = self.happy()
         look = replay.requests[-1]
         life = self.life()
-        _, error = self._refused(
+        _, seen = self._answered(
             life.call(life.vendor.get(created.export_id)), lambda request: _same(request, look), answer
         )
-        return error
+        return seen
 
-    def _refused(self, plan: Plan[Any], wanted: Any, answer: Answer) -> tuple[Replay, ExportError]:
+    def _answered(
+        self, plan: Plan[Export], wanted: Any, answer: Answer
+    ) -> tuple[Replay, Export | ExportError]:
         """Run ``plan``; what is ``wanted`` gets ``answer``, the rest (a login) what the happy path gave."""
         happy = self.happy()[0].requests
         replay = Replay(now=self.now)
@@ -455,10 +495,9 @@ class VendorConformance:
 
         replay.answers = [respond] * _TRIES
         try:
-            result = replay.run(plan)
+            return replay, replay.run(plan)
         except ExportError as error:
             return replay, error
-        pytest.fail(f"answered with {answer!r}, yet there is a result: {result!r}")
 
 
 def _same(one: Request, other: Request) -> bool:

@@ -72,10 +72,12 @@ from typing import ClassVar
 
 from airflow_provider_exports.core import (
     Capability,
+    Expiry,
     Export,
     ExportState,
     Flow,
     HeaderToken,
+    Links,
     Payload,
     Vendor,
     VendorSettings,
@@ -97,6 +99,8 @@ class @Name@Vendor(Vendor):
     default_host = ""  # TODO: https://…
     settings_class = @Name@Settings
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    expiry = Expiry.UNKNOWN  # TODO: how it is known until when the files can be fetched
+    links = Links.SIGNED  # TODO: what opens a download link
     states: ClassVar[Mapping[str, ExportState]] = {}  # TODO: the vendor's status words
 
     def make_auth(self) -> HeaderToken:

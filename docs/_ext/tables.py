@@ -26,7 +26,17 @@ from airflow_provider_exports.core import (
 from airflow_provider_exports.core.registry import BUILT_IN, vendor_class
 from airflow_provider_exports.provider_info import connection_type
 
-__all__ = ["abilities", "capabilities", "errors", "fields_of", "form", "lifecycle", "settings", "states", "table"]
+__all__ = [
+    "abilities",
+    "capabilities",
+    "errors",
+    "fields_of",
+    "form",
+    "lifecycle",
+    "settings",
+    "states",
+    "table",
+]
 
 _ROLE = re.compile(r":\w+(?::\w+)?:`~?([^`]*)`")
 
@@ -122,7 +132,7 @@ _WITHOUT: dict[str, str] = {
     "status": "",
     "many at once": "One request per export.",
     "list": "`list_exports` is refused before anything is sent.",
-    "find": "A create that was not answered is an `UnknownOutcome`, never repeated; `reuse_existing` is refused.",
+    "find": "An unanswered create is an `UnknownOutcome`, never repeated; `reuse_existing` is refused.",
     "datasources": "The author of the DAG names them.",
     "cancel": "A wait that ends leaves the export to the vendor, which finishes it.",
     "delete": "Its files stay until they expire; `DeleteExportOperator` is refused.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,14 @@ OUTCOMES = [
     ("queue full", errors.ExportConflict),
     ("failed", errors.ExportFailed),
     ("expired", errors.ExportExpired),
+    ("expired before the download", errors.ExportExpired),
+    ("expired during the download", errors.ExportExpired),
+    ("refused download", errors.LinkExpired),
     ("unknown status", errors.UnknownStatus),
     ("missing field", errors.UnexpectedResponse),
     ("html", errors.UnexpectedResponse),
     ("html create", errors.UnknownOutcome),
+    ("expired session", errors.AuthenticationFailed),
     ("lost create", errors.UnknownOutcome),
     ("lost create and no list", errors.UnknownOutcome),
     ("never ready", errors.ExportTimedOut),
@@ -189,12 +194,26 @@ def test_each_failure_has_its_own_error(
         case "expired":
             simulator.configure("connhex", file_life_seconds=0.001, ready_after_seconds=100)
             connect("connhex", poll_initial=90, poll_factor=1, poll_maximum=90)
+        case "expired before the download":
+            # Ready at the second look, and soon gone while the vendor is unwell.
+            simulator.configure("connhex", file_life_seconds=1, ready_after_reads=2)
+            fail("connhex", "get", fault="503", after=2)
+            fail("connhex", "file", fault="503")
+        case "expired during the download":
+            simulator.configure("connhex", file_life_seconds=3, ready_after_reads=2)
+            fail("connhex", "file", fault="truncated")
+            fail("connhex", "file", fault="503", times=None)
+        case "refused download":
+            simulator.configure("connhex", permissions=("create", "get", "list"))
         case "unknown status":
             fail("connhex", "get", fault="unknown_status", times=None)
         case "missing field":
             fail("connhex", "get", fault="missing_field", times=None)
         case "html":
             fail("connhex", "get", fault="html", times=None)
+        case "expired session":
+            simulator.configure("connhex", ready_after_seconds=300)
+            fail("connhex", "get", fault="401", after=2, times=None)
         case "html create":
             fail("connhex", "create", fault="html")
             simulator.configure("connhex", permissions=("create", "get", "download"))
@@ -300,12 +319,15 @@ def test_full_queue_beyond_the_timeout_is_a_conflict(simulator: Simulator, defer
     assert type(error_of(connhex(deferrable, timeout=1000))) is errors.ExportConflict
 
 
-@pytest.mark.parametrize("fault", ["lost_response", "500_after", "html"])
+@pytest.mark.parametrize("fault", ["lost_response", "500_after", "html", "reset", "503"])
 @pytest.mark.parametrize("fingerprint", [True, False])
 def test_unanswered_create_is_adopted(
     simulator: Simulator, connect: Connect, deferrable: bool, fault: str, fingerprint: bool
 ) -> None:
-    """The lost answer is found in the list by fingerprint, or by what was asked for: one export."""
+    """The lost answer is found in the list by fingerprint, or by what was asked for: one export.
+
+    Where nothing was made the list tells that as well, and the create is repeated.
+    """
     connect("connhex", fingerprint=fingerprint)
     simulator.fail_next("connhex", "create", fault=fault)
     result = run(connhex(deferrable))
@@ -340,12 +362,22 @@ def test_forbidden_delete_is_not_taken_for_gone(simulator: Simulator) -> None:
     assert type(error_of(lambda: DeleteExportOperator(**details))) is errors.PermissionDenied
 
 
-def test_unknown_id_is_not_found(simulator: Simulator, tmp_path: Path) -> None:
-    """An id that was never given out."""
-    make = lambda: DownloadExportOperator(  # noqa: E731
-        task_id="x", conn_id="connhex_default", export_id="nope", destination=tmp_path.as_uri()
-    )
-    assert type(error_of(make)) is errors.ExportNotFound
+def test_unknown_id_is_not_found(simulator: Simulator, deferrable: bool, tmp_path: Path) -> None:
+    """An id that was never given out: to look at, to wait for, to download and to delete."""
+    from airflow_provider_exports.hooks.connhex import ConnhexHook
+
+    hook, details = ConnhexHook(), {"task_id": "x", "conn_id": "connhex_default", "export_id": "nope"}
+    with pytest.raises(errors.ExportNotFound, match="nope"):
+        hook.get_export("nope")
+    if deferrable:
+        waiting = lambda: ConnhexExportSensor(task_id="s", export_id="nope", deferrable=True)  # noqa: E731
+        assert type(error_of(waiting)) is errors.ExportNotFound
+    else:
+        with pytest.raises(errors.ExportNotFound):
+            hook.wait_for_export("nope")
+    download = lambda: DownloadExportOperator(destination=tmp_path.as_uri(), **details)  # noqa: E731
+    assert type(error_of(download)) is errors.ExportNotFound
+    assert run(lambda: DeleteExportOperator(**details)) is False
 
 
 def test_recurring_export_is_created_once_and_deleted(simulator: Simulator) -> None:
@@ -400,3 +432,63 @@ def test_export_that_expires_before_its_download(simulator: Simulator, tmp_path:
     with pytest.raises(errors.ExportExpired):
         hook.land_export(export, tmp_path.as_uri())
     assert list(tmp_path.iterdir()) == []
+
+
+REPEATED = {"type": "recurring", "periodicity": "P1D", "period": "P1D", "from_time": None, "to_time": None}
+DAY = 86400
+
+
+@pytest.mark.parametrize("shown", ["newest", "all"])
+@pytest.mark.parametrize("start", ["iso", "seconds", "missing"])
+def test_each_run_of_a_recurring_export_is_landed(
+    simulator: Simulator, shown: str, start: str, tmp_path: Path
+) -> None:
+    """State, start and file are those of the newest run, whatever became of the ones before."""
+    from airflow_provider_exports.hooks.connhex import ConnhexHook
+
+    simulator.configure("connhex", status_form="jobs", jobs_shown=shown, job_start=start)
+    simulator.configure("connhex", ready_after_seconds=600, file_life_seconds=DAY / 2)
+    export_id = created(**REPEATED)
+    hook, contents, starts = ConnhexHook(), [], []
+    for number in range(3):
+        assert str(hook.get_export(export_id).state) in ("queued", "running")
+        simulator.advance(600)
+        export = ConnhexHook().get_export(export_id)
+        starts.append(export.run_started_at)
+        if shown == "all" and start == "missing" and number:
+            # Which of two runs that have ended is the newest is told by nothing: no success by guessing.
+            assert str(export.state) == "expired"
+            return
+        (file,) = hook.land_export(export, (tmp_path / str(number)).as_uri())["files"]
+        contents.append((tmp_path / str(number) / file["name"]).read_bytes())
+        simulator.advance(DAY - 600)
+    assert len(set(contents)) == 3
+    if start == "missing":
+        assert starts == [None] * 3
+    else:
+        assert [after - before for before, after in pairwise(starts)] == [timedelta(days=1)] * 2
+
+
+@pytest.mark.parametrize("state", ["processing", "ready", "failed", "expired"])
+@pytest.mark.parametrize("fingerprint", [True, False])
+def test_recurring_export_is_used_again_until_it_is_deleted(
+    simulator: Simulator, connect: Connect, state: Any, fingerprint: bool
+) -> None:
+    """It goes on, whatever became of its newest run; another one would run beside it for ever."""
+    connect("connhex", fingerprint=fingerprint)
+    simulator.configure("connhex", status_form="jobs", jobs_shown="all")
+    export_id = created(**REPEATED)
+    simulator.advance(3 * DAY)
+    simulator.set_state("connhex", export_id, state)
+    assert created(**REPEATED, reuse_existing=True) == export_id
+    assert created(**{**REPEATED, "periodicity": "P7D"}, reuse_existing=True) != export_id
+    assert run(lambda: DeleteExportOperator(task_id="x", conn_id="connhex_default", export_id=export_id))
+    assert created(**REPEATED, reuse_existing=True) != export_id
+
+
+def test_failed_one_time_export_is_not_used_again(simulator: Simulator) -> None:
+    """Nothing will become of it any more."""
+    export_id = created()
+    assert created(reuse_existing=True) == export_id
+    simulator.set_state("connhex", export_id, "failed")
+    assert created(reuse_existing=True) != export_id

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import pendulum
 import pytest
+from airflow.timetables.base import DataInterval, TimeRestriction
+
+from tests.airflow.test_windows import CASES, Window
 
 FOLDER = Path(__file__).parent.parent.parent / "example_dags"
 NIGHTLY, BULK = "mews_nightly_increment", "giosg_rooms_bulk"
-ALL = {NIGHTLY, BULK, "connhex_channel_daily", "medable_objects_daily", "onna_slack_weekly"}
+ALL = {
+    NIGHTLY,
+    BULK,
+    "connhex_channel_daily",
+    "connhex_recurring_report",
+    "medable_objects_daily",
+    "onna_slack_weekly",
+}
+# Vendor and exporting task of the DAGs with a schedule.
+SCHEDULED = {
+    NIGHTLY: ("mews", "export"),
+    "connhex_channel_daily": ("connhex", "export_channel"),
+    "medable_objects_daily": ("medable", "export"),
+    "onna_slack_weekly": ("onna", "export_week"),
+}
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 NOON = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
 
@@ -42,9 +62,9 @@ def module(name: str) -> ModuleType:
     return loaded
 
 
-def dag_run(**given: datetime) -> SimpleNamespace:
+def dag_run(**given: Any) -> SimpleNamespace:
     """A run as templates see it; Airflow 3 has one without dates when it is started without any."""
-    names = ("logical_date", "data_interval_start", "data_interval_end", "run_after")
+    names = ("logical_date", "data_interval_start", "data_interval_end", "run_after", "run_type")
     return SimpleNamespace(**{name: given.get(name) for name in names})
 
 
@@ -198,3 +218,134 @@ def test_summary_names_the_failed_rooms() -> None:
         summary(rooms, ti=ti)
     results[1] = {"files": []}
     assert summary(rooms, ti=ti) == {"Web shop": ["file:///a"], "Support": []}
+
+
+def run_of(interval: Any, run_type: str = "scheduled") -> SimpleNamespace:
+    """The run of a data interval."""
+    return dag_run(
+        logical_date=interval.start,
+        data_interval_start=interval.start,
+        data_interval_end=interval.end,
+        run_after=interval.end,
+        run_type=run_type,
+    )
+
+
+def payload(dag: Any, run: SimpleNamespace) -> dict[str, Any]:
+    """What the DAG's exporting task sends in a run; of a mapped task, its first instance."""
+    vendor, task_id = SCHEDULED[dag.dag_id]
+    # Rendering writes into the task.
+    task = dag.get_task(task_id)
+    if not hasattr(task, "expand_input"):
+        task = task.prepare_for_execution()
+    else:
+        given = task.expand_input.value
+        first = given[0] if isinstance(given, list) else {name: values[0] for name, values in given.items()}
+        task = task.unmap(first)
+    params = dict.fromkeys(dag.params)
+    task.render_template_fields(
+        {"dag_run": run, "params": params, "task": task, "var": SimpleNamespace(value={})}
+    )
+    client = CASES[vendor].vendor()
+    parameters = {name: getattr(task, name) for name in task.payload_parameters}
+    sent = client.prepare(client.compose(parameters, task.payload))
+    client.check(sent, run.run_after.timestamp() + 86400)
+    return sent
+
+
+def window_of(dag: Any, run: SimpleNamespace) -> Window:
+    """The window that a run exports, as the vendor reads it."""
+    vendor, _ = SCHEDULED[dag.dag_id]
+    return CASES[vendor].window(payload(dag, run))
+
+
+def as_scheduled(dag: Any) -> Any:
+    """The DAG as the scheduler has it, which knows its runs."""
+    if hasattr(dag, "iter_dagrun_infos_between"):  # before Airflow 3.1
+        return dag
+    try:
+        from airflow.serialization.serialized_objects import DagSerialization
+    except ImportError:  # before Airflow 3.2
+        from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
+    return DagSerialization.from_dict(DagSerialization.to_dict(dag))
+
+
+def missed(dag: Any, catchup: bool) -> tuple[DataInterval, list[DataInterval]]:
+    """The last interval before an outage of some 40 days, and those that are run after it, all at once."""
+    now = pendulum.now("UTC")
+    timetable = dag.timetable
+    last = timetable.infer_manual_data_interval(run_after=now.subtract(days=40))
+    restriction = TimeRestriction(pendulum.instance(dag.start_date), None, catchup)
+    made, interval = [], last
+    while info := timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction):
+        if info.run_after > now:
+            break
+        interval = info.data_interval
+        made.append(interval)
+    return last, made
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_catchup_exports_what_was_missed(dags: dict[str, Any], name: str) -> None:
+    """With ``catchup=True`` the runs after an outage go on where the last one ended."""
+    last, made = missed(dags[name], catchup=True)
+    windows = [window_of(dags[name], run_of(interval)) for interval in (last, *made)]
+    assert len(made) >= 5
+    assert all(before.end == after.start for before, after in pairwise(windows))
+    assert windows[-1].end > datetime.now(UTC) - timedelta(days=8)
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_without_catchup_only_the_newest_is_exported(dags: dict[str, Any], name: str) -> None:
+    """As the examples are, an outage leaves a gap; what they export then is the newest interval."""
+    assert dags[name].catchup is False
+    last, made = missed(dags[name], catchup=False)
+    assert len(made) == 1
+    assert window_of(dags[name], run_of(made[0])).start - last.end > timedelta(days=20)
+
+
+@pytest.mark.parametrize("name", SCHEDULED)
+def test_backfill_exports_a_range(dags: dict[str, Any], name: str) -> None:
+    """A backfill makes one run per interval of its range, which sends what the scheduled run sends."""
+    dag = dags[name]
+    first, last = pendulum.datetime(2026, 3, 2), pendulum.datetime(2026, 4, 6)
+    infos = list(as_scheduled(dag).iter_dagrun_infos_between(first, last))
+    windows = [window_of(dag, run_of(info.data_interval, "backfill")) for info in infos]
+    assert len(windows) >= 5
+    assert windows[0].start == first
+    assert windows[-1].start == last
+    assert all(before.end == after.start for before, after in pairwise(windows))
+    for info in infos:
+        backfilled, scheduled = (
+            json.dumps(payload(dag, run_of(info.data_interval, run_type)))
+            for run_type in ("backfill", "scheduled")
+        )
+        assert backfilled == scheduled
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEDULED) - {"onna_slack_weekly"}))
+def test_run_by_hand_exports_the_last_day(dags: dict[str, Any], name: str) -> None:
+    """A run by hand sends what the last scheduled one sent, with an interval or, on Airflow 3, without."""
+    dag = dags[name]
+    scheduled = payload(dag, run_of(Window(MIDNIGHT - timedelta(days=1), MIDNIGHT)))
+    inferred = dag.timetable.infer_manual_data_interval(run_after=pendulum.instance(NOON))
+    for run in (run_of(inferred, "manual"), dag_run(run_after=NOON, run_type="manual")):
+        assert json.dumps(payload(dag, run)) == json.dumps(scheduled)
+
+
+def test_run_by_hand_exports_the_last_seven_days(dags: dict[str, Any]) -> None:
+    """The weekly example does not go back to Monday when it is started by hand."""
+    dag = dags["onna_slack_weekly"]
+    thursday = datetime(2026, 3, 5, 12, 30, tzinfo=UTC)
+    expected = Window(datetime(2026, 2, 26, tzinfo=UTC), datetime(2026, 3, 5, tzinfo=UTC))
+    inferred = dag.timetable.infer_manual_data_interval(run_after=pendulum.instance(thursday))
+    with_date = run_of(inferred, "manual")
+    with_date.logical_date = with_date.run_after = thursday
+    for run in (with_date, dag_run(run_after=thursday, run_type="manual")):
+        assert window_of(dag, run) == expected
+
+
+@pytest.mark.parametrize("name", [NIGHTLY, "connhex_channel_daily", "medable_objects_daily"])
+def test_runs_do_not_overlap_where_the_vendor_has_one_queue(dags: dict[str, Any], name: str) -> None:
+    """Mews refuses a second export of a type, Connhex and Medable queue: two runs would only wait."""
+    assert dags[name].max_active_runs == 1

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
 
 from airflow_provider_exports import exceptions as errors
 from airflow_provider_exports.hooks.medable import MedableHook
-from airflow_provider_exports.operators.export import DeleteExportOperator
+from airflow_provider_exports.operators.export import DeleteExportOperator, DownloadExportOperator
 from airflow_provider_exports.operators.medable import MedableCreateExportOperator, MedableRunExportOperator
 from airflow_provider_exports.sensors.medable import MedableExportSensor
 from airflow_provider_exports.simulator import Simulator
-from tests.airflow.both_modes import error_of, run
+from tests.airflow.both_modes import error_of, fire, run
 from tests.airflow.conftest import Connect
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("simulator")]
@@ -30,16 +33,12 @@ def use(simulator: Simulator, connect: Connect, mode: str, **changes: Any) -> No
     if mode == "signed":
         connect("medable", **changes)
     elif mode == "bearer":
-        password = simulator.medable.connection_for("token")["password"]
+        password = simulator.medable.connection_for("bearer")["password"]
         connect("medable", auth_mode=mode, **{"password": password, **changes})
     else:
         fields = simulator.medable.connection_for("session")
-        session = {
-            "login": fields["extra"]["client_key"],
-            "email": fields["login"],
-            "password": fields["password"],
-        }
-        connect("medable", auth_mode=mode, **{**session, **changes})
+        session = {"login": fields["login"], "password": fields["password"], **fields["extra"]}
+        connect("medable", **{**session, **changes})
 
 
 def sent(simulator: Simulator, operation: str) -> int:
@@ -79,6 +78,8 @@ def test_wrong_credentials(simulator: Simulator, connect: Connect, deferrable: b
 OUTCOMES = [
     # what happens at the vendor, and the class of the error
     ("forbidden", errors.PermissionDenied),
+    ("forbidden later", errors.PermissionDenied),
+    ("not accepted later", errors.AuthenticationFailed),
     ("no administrator", errors.PermissionDenied),
     ("wrong org", errors.InvalidConnection),
     ("unknown object", errors.ExportRejected),
@@ -89,12 +90,19 @@ OUTCOMES = [
     ("missing field", errors.UnexpectedResponse),
     ("page instead of JSON", errors.UnexpectedResponse),
     ("fault with 200", errors.AuthenticationFailed),
-    ("maintenance", errors.VendorUnavailable),
+    ("maintenance", errors.RateLimited),
     ("rate limited", errors.RateLimited),
+    ("server fault at the create", errors.UnknownOutcome),
+    ("page for the create", errors.UnknownOutcome),
+    ("connection lost at the create", errors.UnknownOutcome),
     ("never ready", errors.ExportTimedOut),
     ("deleted", errors.ExportNotFound),
     ("busy", errors.ExportConflict),
     ("truncated file", errors.DownloadIncomplete),
+    ("page instead of the file", errors.NotTheFile),
+    ("message instead of the file", errors.NotTheFile),
+    ("dead link", errors.LinkExpired),
+    ("gone during the download", errors.ExportExpired),
 ]
 
 
@@ -113,6 +121,11 @@ def test_each_failure_has_its_own_error(
     match case:
         case "forbidden":
             simulator.fail_next("medable", "create", fault="forbidden")
+        case "forbidden later":
+            simulator.fail_next("medable", "get", fault="cortex.accessDenied.instanceRead", after=1, **always)
+        case "not accepted later":
+            # Only a gateway would say 401.
+            simulator.fail_next("medable", "get", fault="unauthorized", after=1, **always)
         case "no administrator":
             simulator.configure("medable", principal="anonymous")
         case "wrong org":
@@ -124,11 +137,10 @@ def test_each_failure_has_its_own_error(
         case "archive failed":
             simulator.configure("medable", facet_outcome="error")
         case "expired":
-            simulator.configure("medable", retention_from="created", outcome="never")
-            simulator.configure("medable", file_life_seconds=7 * 86400)
-            simulator.fail_next("medable", "get", fault="cortex.notFound.instance", after=20, **always)
-            connect("medable", poll_initial=86400, poll_maximum=86400)
-            changes["timeout"] = 60 * 86400
+            # A week of 100 s, on both sides: it is gone before the first look.
+            simulator.configure("medable", file_life_seconds=50, ready_after_seconds=50)
+            connect("medable", retention_days=100 / 86400)
+            changes["poll_interval"] = 400
         case "unknown status":
             simulator.fail_next("medable", "get", fault="unknown_status", **always)
         case "missing field":
@@ -138,9 +150,15 @@ def test_each_failure_has_its_own_error(
         case "fault with 200":
             simulator.fail_next("medable", "get", fault="cortex.success.newLocation", **always)
         case "maintenance":
-            simulator.fail_next("medable", "get", fault="cortex.accessDenied.maintenance", **always)
+            simulator.fail_next("medable", "create", fault="cortex.accessDenied.maintenance", **always)
         case "rate limited":
             simulator.fail_next("medable", "create", fault="cortex.throttled.policy", **always)
+        case "server fault at the create":
+            simulator.fail_next("medable", "create", fault="500", **always)
+        case "page for the create":
+            simulator.fail_next("medable", "create", fault="html", **always)
+        case "connection lost at the create":
+            simulator.fail_next("medable", "create", fault="reset", **always)
         case "never ready":
             simulator.configure("medable", outcome="never")
             changes["timeout"] = 3600
@@ -153,12 +171,25 @@ def test_each_failure_has_its_own_error(
             changes["on_conflict"] = "fail"
         case "truncated file":
             simulator.fail_next("medable", "file", fault="truncated", **always)
+        case "page instead of the file":
+            simulator.fail_next("medable", "file", fault="html_instead", **always)
+        case "message instead of the file":
+            simulator.fail_next("medable", "file", fault="json_error_instead", **always)
+        case "dead link":
+            simulator.fail_next("medable", "file", fault="stale_link", **always)
+        case "gone during the download":
+            connect("medable", retention_days=0)
+            simulator.fail_next("medable", "file", fault="truncated")
+            # Whoever waits has seen it, and on the next worker once more.
+            gone = "cortex.notFound.instance"
+            simulator.fail_next("medable", "content", fault=gone, after=1 + deferrable, **always)
         case _:
             raise AssertionError(case)
     caught = error_of(medable(deferrable, **changes))
     assert type(caught) is error, repr(caught)
     assert caught.vendor == "medable"
     assert caught.next_step or caught.advice
+    assert sent(simulator, "create") <= (5 if error is errors.RateLimited else 2)
     assert list(tmp_path.iterdir()) == []
     assert simulator.leaks() == []
     assert not any(secret in str(caught) for secret in (*simulator.tokens.values(), simulator.link_secret))
@@ -173,6 +204,29 @@ def test_token_that_expires_during_the_wait(simulator: Simulator, connect: Conne
     assert type(caught) is errors.AuthenticationFailed
     assert (caught.http_status, "expired" in str(caught)) == (410, True)
     assert len(simulator.exports("medable")) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "cortex.accessDenied.notLoggedIn",
+        "cortex.accessDenied.sessionExpired",
+        "cortex.accessDenied.loggedInElsewhere",
+        "cortex.accessDenied.csrfTokenMismatch",
+        # A gateway's word for the same.
+        "unauthorized",
+    ],
+)
+def test_session_is_renewed_on_the_documented_faults(
+    simulator: Simulator, connect: Connect, deferrable: bool, fault: str
+) -> None:
+    """In the middle of a wait it costs one more login, and the export is not created again."""
+    use(simulator, connect, "session")
+    simulator.fail_next("medable", "get", fault=fault, after=1)
+    assert run(medable(deferrable))["state"] == "ready"
+    # In the other mode each process logs in for itself.
+    assert sent(simulator, "login") == 2 + 2 * deferrable
+    assert sent(simulator, "create") == 1
 
 
 def test_session_that_ends_during_the_wait_is_renewed(
@@ -198,6 +252,78 @@ def test_export_that_went_after_seven_days_is_expired(simulator: Simulator) -> N
     )
 
 
+UNKNOWN = "6b49d200" + "0" * 16
+
+
+def test_unknown_id(simulator: Simulator, tmp_path: Path) -> None:
+    """Nothing to read or to download; a delete has nothing left to do."""
+    with pytest.raises(errors.ExportNotFound, match=UNKNOWN):
+        MedableHook().get_export(UNKNOWN)
+    download = lambda: DownloadExportOperator(  # noqa: E731
+        task_id="t", conn_id="medable_default", export_id=UNKNOWN, destination=tmp_path.as_uri()
+    )
+    assert type(error_of(download)) is errors.ExportNotFound
+    assert (
+        run(lambda: DeleteExportOperator(task_id="t", conn_id="medable_default", export_id=UNKNOWN)) is False
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("export_id", "error"), [(UNKNOWN, errors.ExportNotFound), ("not-an-id", errors.ExportRejected)]
+)
+def test_wait_for_an_unknown_id(
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    deferrable: bool,
+    export_id: str,
+    error: type[errors.ExportError],
+) -> None:
+    """It could be one that is not visible yet, but not for long; a wrong form is told at once."""
+    before = simulator.now()
+    sensor = MedableExportSensor(task_id="t", export_id=export_id, deferrable=deferrable)
+    if not deferrable:
+        # Airflow's own loop around the looks would really sleep.
+        monkeypatch.setattr(sensor, "execute", lambda context: poked(sensor, simulator))
+    assert type(error_of(lambda: sensor)) is error
+    assert (simulator.now() - before).total_seconds() < 120
+
+
+def poked(sensor: MedableExportSensor, simulator: Simulator) -> None:
+    while not sensor.poke({}):
+        simulator.advance(10)
+
+
+def test_download_of_an_expired_export(simulator: Simulator, tmp_path: Path) -> None:
+    """A week later there is nothing to fetch, and the error says why."""
+    export_id = run(lambda: MedableCreateExportOperator(task_id="t", objects="c_visits"))
+    simulator.set_state("medable", export_id, "ready")
+    simulator.advance(7 * 86400 + 60)
+    download = lambda: DownloadExportOperator(  # noqa: E731
+        task_id="t", conn_id="medable_default", export_id=export_id, destination=tmp_path.as_uri()
+    )
+    assert type(error_of(download)) is errors.ExportExpired
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", ["stale_link", "truncated", "reset", "503", "html_instead"])
+def test_file_that_fails_half_way_is_fetched_again(
+    simulator: Simulator, deferrable: bool, fault: str, tmp_path: Path
+) -> None:
+    """A fresh link for each attempt, and no second export; what is no archive is not tried again."""
+    simulator.fail_next("medable", "file", fault=fault)
+    make = medable(deferrable, destination=tmp_path.as_uri())
+    if fault == "html_instead":
+        assert type(error_of(make)) is errors.NotTheFile
+    else:
+        result = run(make)
+        assert zipfile.is_zipfile(tmp_path / result["files"][0]["name"])
+        first, second = simulator.requests("medable", "file")
+        assert first.query["signature"] != second.query["signature"]
+    assert sent(simulator, "create") == 1
+    assert simulator.leaks() == []
+
+
 @pytest.mark.parametrize("create_body", ["result", "empty"])
 def test_create_answer_in_another_form(simulator: Simulator, deferrable: bool, create_body: str) -> None:
     """An answer without an id is looked up by the tag: one export at the vendor."""
@@ -206,11 +332,23 @@ def test_create_answer_in_another_form(simulator: Simulator, deferrable: bool, c
     assert [export.id for export in simulator.exports("medable")] == [result["export_id"]]
 
 
-def test_lost_create_is_adopted(simulator: Simulator, deferrable: bool) -> None:
-    """The lost answer is found in the list by its tag."""
-    simulator.fail_next("medable", "create", fault="lost_response")
+@pytest.mark.parametrize("fault", ["lost_response", "500_after", "408_after", "reset", "500", "html"])
+def test_create_that_is_not_answered_is_looked_for(
+    simulator: Simulator, deferrable: bool, fault: str
+) -> None:
+    """Found in the list by its tag, or created again because it is not there: one export in the end."""
+    simulator.fail_next("medable", "create", fault=fault)
     result = run(medable(deferrable))
     assert [export.id for export in simulator.exports("medable")] == [result["export_id"]]
+    assert sent(simulator, "create") == (1 if fault in ("lost_response", "500_after", "408_after") else 2)
+
+
+def test_maintenance_during_the_wait_is_waited_for(simulator: Simulator, deferrable: bool) -> None:
+    """However long it takes: the export is not lost, and the deadline bounds it."""
+    maintenance = "cortex.accessDenied.maintenance"
+    simulator.fail_next("medable", "get", fault=maintenance, after=1, times=40)
+    assert run(medable(deferrable))["state"] == "ready"
+    assert sent(simulator, "create") == 1
 
 
 def test_clock_that_is_wrong_is_corrected(simulator: Simulator, connect: Connect, deferrable: bool) -> None:
@@ -249,14 +387,127 @@ def test_exports_of_others_come_first(simulator: Simulator, deferrable: bool) ->
     assert sent(simulator, "create") == 1
 
 
-def test_own_exports_come_one_at_a_time(simulator: Simulator, deferrable: bool) -> None:
-    """The second is created when the first has ended."""
+@pytest.mark.parametrize("max_open", [0, 1, 2])
+def test_own_exports_come_so_many_at_a_time(
+    simulator: Simulator, connect: Connect, deferrable: bool, max_open: int
+) -> None:
+    """The next one is created when there is room, and waits for that without a worker."""
+    connect("medable", max_open=max_open)
     simulator.configure("medable", ready_after_seconds=500, ready_after_reads=None)
+    before = [
+        run(lambda: MedableCreateExportOperator(task_id="t", objects="accounts"))
+        for _ in range(max_open or 3)
+    ]
+    events: list[dict[str, Any]] = []
+    result = run(medable(deferrable), events=events)
+    assert [export.id for export in simulator.exports("medable")] == [*before, result["export_id"]]
+    first, *_, last = simulator.requests("medable", "create")
+    waited = (last.at - first.at).total_seconds()
+    # The first place is free when the first one has ended.
+    assert (500 <= waited < 700) if max_open else waited < 10
+    if deferrable:
+        assert events.pop()["state"] == "ready"
+        assert bool(events) == bool(max_open)
+        assert all(event["state"] is None for event in events)
+
+
+def test_turn_that_does_not_come_in_time(simulator: Simulator, deferrable: bool) -> None:
+    """Nothing is created after the task's deadline."""
+    simulator.configure("medable", outcome="never")
+    run(lambda: MedableCreateExportOperator(task_id="t", objects="accounts"))
+    assert type(error_of(medable(deferrable, timeout=1000))) is errors.ExportConflict
+    assert sent(simulator, "create") == 1
+
+
+@pytest.mark.parametrize("max_open", [1, 2])
+def test_failing_item_of_a_bulk_does_not_stop_the_others(
+    simulator: Simulator, connect: Connect, deferrable: bool, max_open: int, tmp_path: Path
+) -> None:
+    """One fails at the vendor and one is refused: the rest lands all the same, never too many at once."""
+    connect("medable", max_open=max_open)
+    simulator.configure("medable", ready_after_seconds=300, ready_after_reads=None)
+    simulator.fail_next("medable", "create", fault="job_failed")
+    outcomes = run_together(
+        [
+            medable(deferrable, objects=objects, job_label=f"{n}", destination=f"{tmp_path.as_uri()}/{n}")
+            for n, objects in enumerate(["c_visits", "c_vistis", "accounts", "c_patients"])
+        ]
+    )
+    failed, refused, *landed = outcomes
+    assert (type(failed), type(refused)) == (errors.ExportFailed, errors.ExportRejected)
+    assert [result["state"] for result in landed] == ["ready", "ready"]
+    for result in landed:
+        assert zipfile.is_zipfile(result["files"][0]["uri"].removeprefix("file://"))
+    made = simulator.exports("medable")
+    assert len(made) == 3
+    for export in made:
+        open_then = [
+            one
+            for one in made
+            if one.created_at <= export.created_at and one.finished_at and one.finished_at > export.created_at
+        ]
+        assert len(open_then) <= max_open
+
+
+def run_together(makes: list[Any]) -> list[Any]:
+    """Run operators as a bulk and return result or error of each.
+
+    Deferred tasks take turns: all begin, then each trigger fires and its task goes on, in the order in which
+    they were deferred. On a worker one comes after the other.
+    """
+    outcomes: dict[int, Any] = {}
+    waiting: list[tuple[int, Callable[[], Any]]] = [(n, partial(begin, make)) for n, make in enumerate(makes)]
+    while waiting:
+        n, step = waiting.pop(0)
+        try:
+            outcomes[n] = step()
+        except TaskDeferred as deferred:
+            waiting.append((n, partial(resume, makes[n], deferred)))
+        except AirflowFailException as error:
+            outcomes[n] = error.__cause__
+        except errors.ExportError as error:
+            outcomes[n] = error
+    return [outcomes[n] for n in range(len(makes))]
+
+
+def begin(make: Any) -> Any:
+    return make().execute({})
+
+
+def resume(make: Any, deferred: TaskDeferred) -> Any:
+    event = fire(deferred.trigger)
+    return getattr(make(), deferred.method_name)({}, event=event, **(deferred.kwargs or {}))
+
+
+def test_existing_export_is_taken_without_waiting_for_a_turn(simulator: Simulator, deferrable: bool) -> None:
+    """It holds the only place itself; without its tag nobody could know it."""
+    first = run(lambda: MedableCreateExportOperator(task_id="t", objects="c_visits", format="text/csv"))
+    assert run(medable(deferrable, reuse_existing=True))["export_id"] == first
+    assert sent(simulator, "create") == 1
+
+
+def test_deleted_export_makes_room(simulator: Simulator, deferrable: bool) -> None:
+    """A delete takes it out of the queue."""
+    simulator.configure("medable", outcome="never")
     first = run(lambda: MedableCreateExportOperator(task_id="t", objects="accounts"))
-    result = run(medable(deferrable))
-    assert [export.id for export in simulator.exports("medable")] == [first, result["export_id"]]
-    created = simulator.requests("medable", "create")
-    assert (created[1].at - created[0].at).total_seconds() >= 500
+    assert run(lambda: DeleteExportOperator(task_id="t", conn_id="medable_default", export_id=first))
+    simulator.configure("medable", outcome="success")
+    before = simulator.now()
+    assert run(medable(deferrable))["state"] == "ready"
+    assert (simulator.now() - before).total_seconds() < 120
+
+
+def test_running_export_that_is_not_deleted(simulator: Simulator) -> None:
+    """An org may refuse that: a later try of the task can succeed."""
+    simulator.configure("medable", delete_running="deny", outcome="never")
+    export_id = run(lambda: MedableCreateExportOperator(task_id="t", objects="accounts"))
+    simulator.set_state("medable", export_id, "processing")
+    delete = lambda: DeleteExportOperator(  # noqa: E731
+        task_id="t", conn_id="medable_default", export_id=export_id
+    )
+    assert type(error_of(delete)) is errors.ExportConflict
+    simulator.set_state("medable", export_id, "failed")
+    assert run(delete) is True
 
 
 def test_filter_reaches_the_vendor_as_text(simulator: Simulator, deferrable: bool) -> None:
@@ -279,3 +530,11 @@ def test_hook_lists_deletes_and_tests(simulator: Simulator) -> None:
     delete = DeleteExportOperator(task_id="t", conn_id="medable_default", export_id=export_id)
     assert [delete.execute({}), delete.execute({})] == [True, False]
     assert hook.list_exports() == []
+
+
+def test_other_paths_are_called_in_a_session_as_well(simulator: Simulator, connect: Connect) -> None:
+    """Each answer hands out a new CSRF token, and ``hook.run`` takes it up as the exports do."""
+    use(simulator, connect, "session")
+    hook = MedableHook(method="GET")
+    answers = [hook.run("/exports", extra_options={"check_response": False}).status_code for _ in range(5)]
+    assert answers == [200] * 5

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
+import socket
 import zipfile
+from collections import Counter, deque
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import DAG, TaskDeferred
 
 from airflow_provider_exports import exceptions as errors
 from airflow_provider_exports.hooks.onna import OnnaHook
-from airflow_provider_exports.operators.export import DeleteExportOperator
+from airflow_provider_exports.operators.export import DeleteExportOperator, DownloadExportOperator
 from airflow_provider_exports.operators.onna import OnnaCreateExportOperator, OnnaRunExportOperator
 from airflow_provider_exports.sensors.onna import OnnaExportSensor
 from airflow_provider_exports.simulator import Simulator
-from tests.airflow.both_modes import error_of, run
+from tests.airflow.both_modes import error_of, fire, run
 from tests.airflow.conftest import Connect
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("simulator")]
@@ -63,15 +66,23 @@ OUTCOMES = [
     ("wrong credentials", errors.AuthenticationFailed),
     ("no code", errors.AuthenticationFailed),
     ("missing right", errors.PermissionDenied),
+    ("right lost during the wait", errors.PermissionDenied),
+    ("forbidden", errors.PermissionDenied),
     ("wrong container", errors.ExportRejected),
+    ("nobody there", errors.VendorUnreachable),
+    ("create down", errors.UnknownOutcome),
+    ("create cut off", errors.UnknownOutcome),
     ("late failure", errors.ExportFailed),
     ("failed", errors.ExportFailed),
     ("expired", errors.ExportExpired),
     ("unknown status", errors.UnknownStatus),
     ("html", errors.UnexpectedResponse),
+    ("missing field", errors.UnexpectedResponse),
     ("never ready", errors.ExportTimedOut),
     ("deleted", errors.ExportNotFound),
     ("expired during the download", errors.ExportExpired),
+    ("expired half-way through a file", errors.ExportExpired),
+    ("page instead of file", errors.NotTheFile),
     ("size mismatch", errors.DownloadIncomplete),
     ("retired", errors.ExportRejected),
 ]
@@ -88,6 +99,8 @@ def test_each_failure_has_its_own_error(
 ) -> None:
     """Class, vendor and next step are the same in both modes, and nothing is left behind."""
     changes: dict[str, Any] = {"destination": tmp_path.as_uri()}
+    # A deferred task looks once more when it comes back; each look asks for the head of the file.
+    heads = 1 + deferrable
     match case:
         case "wrong payload":
             changes["modified_before"] = "2026-01-05"
@@ -97,8 +110,21 @@ def test_each_failure_has_its_own_error(
             simulator.configure("onna", auth_code="null")
         case "missing right":
             simulator.fail_next("onna", "create", fault="unauthorized", times=None)
+        case "right lost during the wait":
+            simulator.fail_next("onna", "get", fault="unauthorized", times=None, after=1)
+        case "forbidden":
+            # Not Onna's own word, but that of what may stand before it.
+            simulator.fail_next("onna", "create", fault="forbidden")
         case "wrong container":
             connect("onna", container="elsewhere")
+        case "nobody there":
+            with socket.socket() as unused:
+                unused.bind(("127.0.0.1", 0))
+                connect("onna", host=f"http://127.0.0.1:{unused.getsockname()[1]}")
+        case "create down":
+            simulator.fail_next("onna", "create", fault="503", times=None)
+        case "create cut off":
+            simulator.fail_next("onna", "create", fault="reset", times=None)
         case "late failure":
             changes["payload"] = {"settings": {"loadFileFormat": {}}}
         case "failed":
@@ -107,18 +133,23 @@ def test_each_failure_has_its_own_error(
             simulator.configure("onna", file_life_seconds=20, ready_after_seconds=100)
             connect("onna", poll_initial=300, poll_factor=1)
         case "unknown status":
-            # An unknown word beside a file would count as ready.
-            simulator.configure("onna", outcome="never")
             simulator.fail_next("onna", "get", fault="unknown_status", times=None)
         case "html":
             simulator.fail_next("onna", "get", fault="html", times=None)
+        case "missing field":
+            simulator.fail_next("onna", "get", fault="missing_field", field="@id", times=None)
         case "never ready":
             simulator.configure("onna", outcome="never")
             changes["timeout"] = 3600
         case "deleted":
             simulator.configure("onna", outcome="never", visible_after_seconds=1e9)
         case "expired during the download":
-            simulator.fail_next("onna", "file", fault="404", times=None, after=1)
+            simulator.fail_next("onna", "file", fault="404", times=None, after=heads)
+        case "expired half-way through a file":
+            simulator.fail_next("onna", "file", fault="truncated", after=heads)
+            simulator.fail_next("onna", "file", fault="404", times=None)
+        case "page instead of file":
+            simulator.fail_next("onna", "file", fault="html_instead", times=None)
         case "size mismatch":
             simulator.configure("onna", size_mismatch=True)
         case "retired":
@@ -151,9 +182,50 @@ def test_token_that_dies_during_a_wait_is_replaced(simulator: Simulator, deferra
     assert not [request for request in sent(simulator, "get") if request.status != 200]
 
 
-@pytest.mark.parametrize("fault", ["lost_response", "malformed_json", "html"])
+def test_token_that_is_revoked_during_a_wait_is_replaced(simulator: Simulator, deferrable: bool) -> None:
+    """Long before its end: the 401 to one look leads to a new login, and the wait goes on."""
+    simulator.configure("onna", ready_after_seconds=4000)
+    simulator.fail_next("onna", "get", fault="unauthorized", after=2)
+    assert run(onna(deferrable))["state"] == "ready"
+    # Worker, triggerer and next worker log in for themselves.
+    assert len(sent(simulator, "login")) == 1 + (3 if deferrable else 1)
+    assert [request.status for request in sent(simulator, "get")].count(401) == 1
+
+
+def test_export_that_nobody_knows(simulator: Simulator, deferrable: bool, tmp_path: Path) -> None:
+    """Look, wait and download name the id; a delete has nothing to do."""
+    unknown: dict[str, Any] = {"task_id": "t", "export_id": "no-such"}
+    here = {**unknown, "conn_id": "onna_default"}
+    sensor = lambda: OnnaExportSensor(**unknown, deferrable=deferrable, poke_interval=60)  # noqa: E731
+    download = lambda: DownloadExportOperator(**here, destination=tmp_path.as_uri())  # noqa: E731
+    for make in (sensor, download):
+        caught = error_of(make)
+        assert (type(caught), caught.export_id) == (errors.ExportNotFound, "no-such")
+    with pytest.raises(errors.ExportNotFound, match="onna export no-such"):
+        OnnaHook().get_export("no-such")
+    assert run(lambda: DeleteExportOperator(**here)) is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_that_expires_before_its_download(simulator: Simulator, tmp_path: Path) -> None:
+    """The object is still there and says that it is done; its archive is not."""
+    export_id = run(onna(False))["export_id"]
+    simulator.advance(31 * 86400)
+    caught = error_of(
+        lambda: DownloadExportOperator(
+            task_id="t", conn_id="onna_default", export_id=export_id, destination=tmp_path.as_uri()
+        )
+    )
+    assert (type(caught), caught.export_id) == (errors.ExportExpired, export_id)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["lost_response", "malformed_json", "html", "missing_field", "500", "500_after", "503_after", "reset"],
+)
 def test_unanswered_create_is_adopted(simulator: Simulator, deferrable: bool, fault: str) -> None:
-    """The export is found by its id and started once: one export at the vendor."""
+    """It is looked for by its id, sent again only if nothing is there, and started once: one export."""
     simulator.fail_next("onna", "create", fault=fault)
     result = run(onna(deferrable))
     assert result["export_id"].startswith("airflow-")
@@ -209,7 +281,7 @@ def test_busy_database_is_tried_again(simulator: Simulator, deferrable: bool) ->
 
 
 def test_cap_is_waited_for(simulator: Simulator, connect: Connect, deferrable: bool) -> None:
-    """No more exports run at once than ``max_active``; the next waits, deferred without a worker."""
+    """No more exports run at once than ``max_active``; the next one waits."""
     connect("onna", max_active=1)
     simulator.configure("onna", ready_after_seconds=700)
     run(lambda: OnnaCreateExportOperator(task_id="t", title="First"))
@@ -218,6 +290,49 @@ def test_cap_is_waited_for(simulator: Simulator, connect: Connect, deferrable: b
     assert len(simulator.exports("onna")) == 2
     if deferrable:
         assert [event["state"] for event in events] == [None, None, None, "ready"]
+
+
+def test_mapped_exports_wait_for_room_without_a_worker(
+    simulator: Simulator, connect: Connect, tmp_path: Path
+) -> None:
+    """Five datasources at once: two run, three wait deferred, and the one that fails stops no other."""
+    connect("onna", max_active=2)
+    simulator.configure("onna", ready_after_seconds=700)
+    simulator.fail_next("onna", "start", fault="job_failed", after=1)
+    sources = [f"uid-{number}" for number in range(5)]
+    with DAG("bulk", schedule=None):
+        mapped = OnnaRunExportOperator.partial(
+            task_id="t", title="Bulk", destination=tmp_path.as_uri(), deferrable=True
+        ).expand(datasource_uid=sources)
+    steps: deque[tuple[str, TaskDeferred | None]] = deque((uid, None) for uid in sources)
+    ends: dict[str, Any] = {}
+    waits: Counter[str] = Counter()
+    most = 0
+    while steps:
+        uid, deferred = steps.popleft()
+        try:
+            ends[uid] = went_on(mapped.unmap({"datasource_uid": uid}), deferred)["state"]
+        except TaskDeferred as again:
+            # Whatever it waits for: the worker is free, and the next one has its turn.
+            waits[uid] += again.trigger.export_id is None
+            steps.append((uid, again))
+        except errors.ExportFailed as error:
+            ends[uid] = error.export_id
+        states = [export.state for export in simulator.exports("onna")]
+        most = max(most, states.count("pending") + states.count("processing"))
+    failed = [uid for uid in sources if ends[uid] != "ready"]
+    assert failed == ["uid-1"]
+    assert len(list(tmp_path.iterdir())) == len(simulator.exports("onna")) - len(failed) == 4
+    assert most == 2
+    assert [bool(waits[uid]) for uid in sources] == [False, False, True, True, True]
+
+
+def went_on(task: Any, deferred: TaskDeferred | None) -> Any:
+    """Execute a task, or let its trigger fire and resume it."""
+    if deferred is None:
+        return task.execute({})
+    event = fire(deferred.trigger)
+    return getattr(task, deferred.method_name)({}, event=event, **(deferred.kwargs or {}))
 
 
 @pytest.mark.parametrize("download", ["direct", "signed"])
@@ -265,8 +380,6 @@ def test_list_datasources_sensor_and_delete(simulator: Simulator, connect: Conne
     connect("onna", workspace="weekly-archive-T3mWzs", datasource_types="SlackEDatasource")
     assert [one.name for one in OnnaHook().list_datasources()] == ["Slack of the support"]
     assert len(names) > 1
-    with pytest.raises(errors.ExportNotFound, match="onna export no-such"):
-        hook.get_export("no-such")
     assert run(lambda: DeleteExportOperator(task_id="t", conn_id="onna_default", export_id=export_id)) is True
     assert (
         run(lambda: DeleteExportOperator(task_id="t", conn_id="onna_default", export_id=export_id)) is False

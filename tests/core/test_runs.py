@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_exports.core import Export, ExportState
+from airflow_provider_exports.core import Capability, Export, ExportState, Flow, Payload, Request
 from airflow_provider_exports.exceptions import ExportExpired, ExportFailed, ExportRejected, InvalidPayload
 from tests.core.replay import Replay, ok
 from tests.core.test_lifecycle import AcmeVendor, life
@@ -120,6 +120,24 @@ def test_existing_export_is_used_again() -> None:
     replay = Replay([ok([{"id": "new"}, {"id": "old"}])])
     assert replay.run(life().submit({"what": 1}, reuse=True)).export_id == "new"
     assert [request.method for request in replay.requests] == ["GET"]
+
+
+class StartingVendor(AcmeVendor):
+    """Creates and starts in two requests."""
+
+    capabilities = frozenset({Capability.FIND, Capability.START})
+
+    def start(self, export: Export, payload: Payload) -> Flow[Export]:
+        response = yield Request("POST", f"/exports/{export.export_id}/start", operation="start")
+        return self.parse(response.json(), response.server_time)
+
+
+@pytest.mark.parametrize(("state", "starts"), [("queued", 1), ("ready", 0)])
+def test_existing_export_that_was_never_started_is(state: str, starts: int) -> None:
+    """A process that died between create and start leaves an export that nobody else would start."""
+    replay = Replay([ok([{"id": "e1", "state": state}]), ok({"id": "e1", "state": "running"})])
+    replay.run(life(StartingVendor).submit({"what": 1}, reuse=True))
+    assert [request.method for request in replay.requests] == ["GET"] + ["POST"] * starts
 
 
 def test_without_an_existing_export_one_is_created() -> None:

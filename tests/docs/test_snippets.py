@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pendulum
 import pytest
 
 from airflow_provider_exports.core import Capability, ExportState, VendorSettings, lifecycle
@@ -32,6 +33,7 @@ LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)")
 # Pages whose snippets call hooks; those of all other pages make DAGs.
 HOOK_PAGES = ["docs/explanation/errors.md", "docs/how-to/connect.md", "docs/tutorial/first-export.md"]
 TEST_PAGE = "docs/how-to/test-your-dag.md"
+INTERVALS_PAGE, BULK_PAGE = "docs/how-to/recurring.md", "docs/how-to/bulk.md"
 
 
 def name_of(page: Path) -> str:
@@ -88,10 +90,15 @@ def parsed(source: str, folder: Path) -> Any:
 
 def rendered(task: Any) -> Any:
     """Return ``task`` as it runs: one instance of a mapped one, templates filled in."""
-    start = datetime(2026, 1, 5, 3, tzinfo=UTC)
     if hasattr(task, "expand_input"):
         ((parameter, values),) = task.expand_input.value.items()
         task = task.unmap({parameter: values[0]})
+    return with_templates(task)
+
+
+def with_templates(task: Any) -> Any:
+    """Return ``task`` with its templates filled in."""
+    start = datetime(2026, 1, 5, 3, tzinfo=UTC)
     context = {
         "data_interval_start": start,
         "data_interval_end": start + timedelta(days=1),
@@ -114,7 +121,7 @@ def test_every_python_snippet_is_run_somewhere() -> None:
     assert set(PYTHON_PAGES) <= {*HOOK_PAGES, TEST_PAGE, *DAG_PAGES}
 
 
-@pytest.mark.parametrize("page", DAG_PAGES)
+@pytest.mark.parametrize("page", [page for page in DAG_PAGES if page != BULK_PAGE])
 def test_dag_snippet_runs_against_the_simulator(page: str, simulator: Simulator, tmp_path: Path) -> None:
     """A DAG of the documentation is found by Airflow, and its tasks create, wait and land."""
     from airflow_provider_exports.operators.export import RunExportOperator
@@ -138,6 +145,90 @@ def test_dag_snippet_runs_against_the_simulator(page: str, simulator: Simulator,
             assert result["state"] == "ready"
             assert all(Path(file["uri"].removeprefix("file://")).is_file() for file in result["files"])
     assert list(landed.rglob("*.*"))
+
+
+def test_mapped_dag_exports_each_listed_item(simulator: Simulator, tmp_path: Path) -> None:
+    """The DAG for many exports lists, maps one task over the list, and each lands its own file."""
+    (source,) = [body for body in fences(ROOT / BULK_PAGE, "python") if "DAG(" in body]
+    landed = tmp_path / "landed"
+    dag = parsed(in_folder(source, landed), tmp_path)
+    listed = dag.get_task("list_sources").python_callable()
+    mapped = dag.get_task("export")
+    assert mapped.upstream_task_ids == {"list_sources"}
+    labels, uris = [], []
+    for arguments in listed:
+        task = with_templates(mapped.unmap(arguments))
+        label = dag.get_template_env().from_string(mapped.partial_kwargs["map_index_template"])
+        labels.append(label.render(task=task))
+        uris += [file["uri"] for file in task.execute({})["files"]]
+    assert "Tickets" in labels
+    assert len(listed) == len(set(labels)) == len(set(uris)) == len(simulator.exports("onna"))
+    assert all(Path(uri.removeprefix("file://")).is_file() for uri in uris)
+
+
+def test_listing_snippet_prints_what_there_is(
+    simulator: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the page on many exports prints is what the simulated vendor has; two vendors list nothing."""
+    (source,) = [body for body in fences(ROOT / BULK_PAGE, "python") if "DAG(" not in body]
+    exec(source, {})
+    assert "Tickets" in capsys.readouterr().out
+    rows = re.findall(
+        r"^\| (\w+) \| (.*?) \| `(\w+)` \|$", (ROOT / BULK_PAGE).read_text("utf-8"), re.MULTILINE
+    )
+    assert len(rows) == len(BUILT_IN)
+    for name, gives, parameter in rows:
+        cls = vendor_class(name.lower())
+        assert gives.startswith("no listing") != (Capability.DATASOURCES in cls.capabilities)
+        assert parameter in cls.payload_fields
+
+
+def test_interval_dag_covers_march(simulator: Simulator, tmp_path: Path) -> None:
+    """The backfill commands are understood, and with the DAG on the page they cover each day of a month."""
+    from airflow.cli import cli_parser
+    from airflow.timetables.base import TimeRestriction
+
+    text = (ROOT / INTERVALS_PAGE).read_text("utf-8")
+    (source,) = [body for body in fences(ROOT / INTERVALS_PAGE, "python") if "DAG(" in body]
+    dag = parsed(in_folder(source, tmp_path), tmp_path)
+    commands = {
+        line.split()[2]: line.split()[2:] for line in re.findall(r"^\$ airflow .*$", text, re.MULTILINE)
+    }
+    assert set(commands) == {"backfill", "dags"}
+    three = "backfill" in cli_parser.ALL_COMMANDS_DICT
+    given = cli_parser.get_parser().parse_args(commands["backfill" if three else "dags"])
+    first, last = (given.from_date, given.to_date) if three else (given.start_date, given.end_date)
+    assert given.dag_id == dag.dag_id
+    starts, info = [], None
+    restriction = TimeRestriction(first, last, catchup=True)
+    while info := dag.timetable.next_dagrun_info(
+        last_automated_data_interval=info and info.data_interval, restriction=restriction
+    ):
+        starts.append(info.data_interval.start.in_timezone("Europe/Helsinki").to_datetime_string())
+    assert starts == [f"2026-03-{day:02d} 00:00:00" for day in range(1, 32)]
+
+
+def test_ledger_snippet_covers_each_date_once() -> None:
+    """The templates for whole dates give each date of the zone once, also around a change of the clocks."""
+    from airflow.timetables.interval import CronDataIntervalTimetable
+
+    (source,) = [body for body in fences(ROOT / INTERVALS_PAGE, "python") if "DAG(" not in body]
+    *imports, last = source.strip().split("\n\n")
+    names: dict[str, Any] = {}
+    exec("\n".join(imports), names)
+    timetable = CronDataIntervalTimetable("0 0 * * *", timezone="Europe/London")
+    dates = []
+    end = pendulum.datetime(2026, 4, 2, tz="Europe/London")
+    while len(dates) < 7:
+        interval = timetable.infer_manual_data_interval(run_after=end)
+        task = eval(last, names)
+        task.render_template_fields(
+            {"data_interval_start": interval.start, "data_interval_end": interval.end, "task": task}
+        )
+        assert task.posting_start == task.posting_end
+        dates.append(task.posting_end)
+        end = interval.start
+    assert dates == ["2026-04-01", "2026-03-31", *(f"2026-03-{day}" for day in (30, 29, 28, 27, 26))]
 
 
 def test_readme_dag_defers(simulator: Simulator, tmp_path: Path) -> None:
@@ -311,6 +402,11 @@ def test_numbers_in_the_text_hold() -> None:
     assert (MINIMUM_DELAY, shared.conflict_interval) == (10.0, 300.0)
     assert (mews.settle_delay, giosg.settle_delay) == (360.0, 3600.0)
     assert (mews.wait_timeout, giosg.wait_timeout) == (86400.0, 3600.0)
+    # how-to/recurring.md, how-to/bulk.md
+    connhex, medable, onna = (vendor_class(name).settings_class() for name in ("connhex", "medable", "onna"))
+    assert [one.settle_delay for one in (connhex, giosg, medable, mews, onna)] == [0, 3600, 60, 360, 1800]
+    assert [one.conflict_interval for one in (connhex, giosg, medable, mews, onna)] == [300, 60, 60, 300, 300]
+    assert (giosg.max_in_progress, medable.max_open, onna.max_active) == (3, 1, 2)
     # vendors/*.md
     assert (mews.link_lifetime, mews.max_window_days, mews.max_posting_days) == (600.0, 180.0, 180.0)
     assert (mews.update_lag, mews.max_requests, mews.max_requests_period) == (300.0, 200, 30.0)

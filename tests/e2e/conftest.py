@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-# The forms are tested in the newest Airflow's web interface only, and from the checkout: what a wheel says of them
-# is what the checkout says.
+# The forms are tested in the newest Airflow's web interface only, and once, from the checkout: a wheel says
+# the same of them.
 _AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
 _CHECKOUT = Path(__file__).parents[2] / "airflow_provider_exports"
 collect_ignore = [] if _AIRFLOW >= (3, 3) and _CHECKOUT.is_dir() else ["test_forms.py"]

@@ -61,6 +61,12 @@ def changed(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return made
 
 
+def shown_after(text: str, **delta: float) -> str:
+    """A time in an answer, so much later."""
+    later = datetime.fromisoformat(text) + timedelta(**delta)
+    return later.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 class Connhex:
     """A plain client, without any code of the provider."""
 
@@ -871,6 +877,83 @@ def test_jobs_of_a_time_that_passed_at_once(sim: Simulator, connhex: Connhex) ->
     assert [after - before for after, before in pairwise(starts)] == [timedelta(days=1)] * 3
     sim.configure("connhex", id_scope="both")
     assert connhex.download(jobs[-1]["id"]).status_code == 200
+
+
+def test_each_run_begins_in_the_queue(sim: Simulator, connhex: Connhex) -> None:
+    """With each period a new job is not processed, whatever became of the one before, and has no file yet."""
+    sim.configure("connhex", ready_after_reads=4, file_life_seconds=3600)
+    export_id = connhex.created(**RECURRING)["id"]
+    for _ in range(2):
+        assert connhex.word(export_id) == "notProcessed"
+        assert connhex.download(export_id).status_code == 404
+        assert [connhex.word(export_id) for _ in range(3)] == ["inProgress", "inProgress", "done"]
+        sim.advance(3600)
+        assert connhex.word(export_id) == "expired"
+        sim.advance(DAY - 3600)
+    sim.set_state("connhex", export_id, "failed")
+    sim.advance(DAY)
+    assert connhex.word(export_id) == "notProcessed"
+
+
+@pytest.mark.parametrize("form", ["status", "exportStatus", "string", "list", "jobs"])
+def test_a_status_is_that_of_the_newest_run(sim: Simulator, connhex: Connhex, form: str) -> None:
+    """By default also where jobs are shown; and before the first run there is none to show."""
+    sim.configure("connhex", status_form=form, ready_after_seconds=60)
+    start = int((sim.now() + timedelta(hours=1)).timestamp())
+    export_id = connhex.created(periodStart=start, **RECURRING)["id"]
+    before = connhex.status(export_id).json()
+    assert before == {"list": [], "jobs": {"jobs": []}}.get(form, before)
+    assert ("notProcessed" in str(before)) == (form not in ("list", "jobs"))
+    sim.advance(3600)
+    sim.set_state("connhex", export_id, "failed")
+    sim.advance(DAY)
+    text = connhex.status(export_id).text
+    assert ("inProgress" in text, "failed" in text) == (True, False)
+    if form in ("list", "jobs"):
+        sim.configure("connhex", jobs_shown="all")
+        shown = connhex.status(export_id).json()
+        jobs = shown["jobs"] if form == "jobs" else shown
+        assert [job["status"] for job in jobs] == ["inProgress", "failed"]
+
+
+def test_starts_of_jobs_can_be_hidden(sim: Simulator, connhex: Connhex) -> None:
+    """A job's start is a text, a number of seconds, or not told; one that waits may have none."""
+    sim.configure("connhex", status_form="jobs", jobs_shown="all", ready_after_reads=3)
+    export_id = connhex.created(**RECURRING)["id"]
+
+    def starts() -> list[Any]:
+        return [job.get("startedAt", "hidden") for job in connhex.status(export_id).json()["jobs"]]
+
+    (text,) = starts()
+    sim.configure("connhex", job_start="seconds")
+    assert starts() == [int(datetime.fromisoformat(text).timestamp())]
+    sim.configure("connhex", job_start="missing")
+    assert starts() == ["hidden"]
+    sim.configure("connhex", job_start="iso", waiting_job_start="null")
+    sim.advance(DAY)
+    assert starts() == [None, text]
+    assert starts()[0] == shown_after(text, days=1)
+
+
+def test_months_of_a_recurring_export_follow_the_calendar(sim: Simulator, connhex: Connhex) -> None:
+    """Its runs start on the last day of short months, and on the 31st again after them."""
+    sim.configure("connhex", status_form="jobs", jobs_shown="all")
+    # The next 31st of January, whose February has 28 or 29 days.
+    first = datetime(sim.now().year + 1, 1, 31, 6, tzinfo=UTC)
+    changes = RECURRING | {"periodicity": "P1M", "periodStart": int(first.timestamp())}
+    export_id = connhex.created(**changes)["id"]
+    sim.advance((first.replace(month=5) - sim.now()).total_seconds())
+    jobs = connhex.status(export_id).json()["jobs"]
+    starts = [datetime.fromisoformat(job["startedAt"]) for job in jobs]
+    february = (datetime(first.year, 3, 1, 6, tzinfo=UTC) - timedelta(days=1)).day
+    assert [(start.month, start.day) for start in starts] == [
+        (5, 31),
+        (4, 30),
+        (3, 31),
+        (2, february),
+        (1, 31),
+    ]
+    assert {(start.hour, start.minute) for start in starts} == {(6, 0)}
 
 
 def test_a_recurrence_can_begin_later(sim: Simulator, connhex: Connhex) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -32,6 +33,24 @@ FIELDS = {
     "is_failed",
     "url",
 }
+
+ROOM_FIELDS = {
+    "id",
+    "organization_id",
+    "organization",
+    "domain",
+    "name",
+    "display_name",
+    "is_shared",
+    "language_code",
+    "created_at",
+    "updated_at",
+    "updated_by_user_id",
+    "updated_by_user",
+    "is_online",
+    "is_humans_online",
+}
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 class Giosg:
@@ -224,6 +243,60 @@ def test_rate_limit_is_off_until_switched_on(sim: Simulator, giosg: Giosg) -> No
 def test_types_and_formats(giosg: Giosg, kind: str, form: str, status: int) -> None:
     """All documented pairs of type and format are taken, and no other."""
     assert giosg.create(type=kind, format=form).status_code == status
+
+
+def test_the_example_of_a_create(giosg: Giosg) -> None:
+    """All fields of a create come back as they were sent, beside those that the vendor adds."""
+    payload = {
+        "starting_at": "2026-01-01T00:00:00.000Z",
+        "ending_at": "2026-02-01T00:00:00.000Z",
+        "room_id": giosg.room,
+        "type": "logs",
+        "format": "csv",
+        "is_real_conversation": True,
+        "min_message_count": 2,
+    }
+    response = giosg.session.post(giosg.exports, json=payload, timeout=10)
+    assert response.status_code == 201
+    export = response.json()
+    assert export == {
+        **payload,
+        "id": export["id"],
+        "created_at": export["created_at"],
+        "created_by_user_id": giosg.user,
+        "updated_at": export["created_at"],
+        "completed_at": None,
+        "expires_at": None,
+        "is_failed": None,
+        "url": None,
+    }
+    assert uuid.UUID(export["id"])
+    assert TIME.fullmatch(export["created_at"])
+
+
+def test_the_resource_in_each_state(sim: Simulator, giosg: Giosg) -> None:
+    """The null rules of the four fields that tell the state, in the collection as in the resource."""
+    shapes = {
+        "processing": (False, False, None, False),
+        "ready": (True, True, False, True),
+        "failed": (True, False, True, False),
+        "expired": (True, True, False, False),
+    }
+    for state, expected in shapes.items():
+        export_id = giosg.created()["id"]
+        sim.set_state("giosg", export_id, "ready" if state == "expired" else state)
+        if state == "expired":
+            sim.set_state("giosg", export_id, state)
+        export = giosg.look(export_id)
+        assert giosg.all_pages(giosg.exports)[0] == export
+        assert (
+            export["completed_at"] is not None,
+            export["expires_at"] is not None,
+            export["is_failed"],
+            export["url"] is not None,
+        ) == expected, state
+        times = [export[name] for name in ("created_at", "updated_at", "completed_at", "expires_at")]
+        assert all(TIME.fullmatch(time) for time in times if time is not None)
 
 
 def test_a_new_export_is_incomplete(giosg: Giosg) -> None:
@@ -498,6 +571,7 @@ def test_rooms(sim: Simulator, giosg: Giosg) -> None:
     rooms = giosg.all_pages(url)
     assert [room["name"] for room in rooms] == ["Web shop", "Support", "Booking", "Partner help desk"]
     (shared,) = (room for room in rooms if room["is_shared"])
+    assert set(rooms[0]) == ROOM_FIELDS
     assert shared["organization_id"] != giosg.organization
     assert "created_at" not in shared
     sim.add_room("Closed down", deleted=True)

@@ -36,7 +36,7 @@ class Medable:
 
     _nonces = itertools.count(1)
 
-    def __init__(self, simulator: Simulator, mode: Any = "signature") -> None:
+    def __init__(self, simulator: Simulator, mode: Any = "signed") -> None:
         self.simulator, self.mode = simulator, mode
         self.connection = simulator.medable.connection_for(mode)
         self.base = f"{self.connection['host']}/v2"
@@ -46,9 +46,9 @@ class Medable:
             self.login()
 
     def headers(self, method: str, path: str) -> dict[str, str]:
-        key = self.connection["extra"].get("client_key", self.connection["login"])
+        key = self.connection["login"]
         match self.mode:
-            case "signature":
+            case "signed":
                 timestamp = str(int(self.simulator.now().timestamp() * 1000))
                 text = f"{path};{method};{timestamp}"
                 secret = f"{key}{self.connection['password']}".encode()
@@ -58,7 +58,7 @@ class Medable:
                     "Medable-Client-Timestamp": timestamp,
                     "Medable-Client-Nonce": f"{next(self._nonces):016d}",
                 }
-            case "token":
+            case "bearer":
                 return {"Authorization": f"Bearer {self.connection['password']}"}
             case _:
                 return {"Medable-Client-Key": key} | ({"Medable-Csrf-Token": self.csrf} if self.csrf else {})
@@ -73,7 +73,7 @@ class Medable:
         return response
 
     def login(self, **body: Any) -> requests.Response:
-        credentials = {"email": self.connection["login"], "password": self.connection["password"]}
+        credentials = {"email": self.connection["extra"]["email"], "password": self.connection["password"]}
         return self.call("POST", "/accounts/login", json=credentials | body)
 
     def create(self, **changes: Any) -> requests.Response:
@@ -168,7 +168,7 @@ def test_the_base_url_ends_with_the_org(sim: Simulator) -> None:
     """The host of the connection is the address up to the org code; its credentials look made up."""
     connection = sim.connection("medable")
     assert connection["host"] == sim.base_url("medable") == f"{sim.api_origin}/medable/simulated"
-    assert (connection["conn_type"], connection["extra"]) == ("medable", {"auth": "signature"})
+    assert (connection["conn_type"], connection["extra"]) == ("medable", {"auth_mode": "signed"})
     assert (connection["login"], connection["password"]) == ("M" * 22, "S" * 64)
     assert json.loads(sim.connection_json("medable")) == connection
 
@@ -312,7 +312,7 @@ def test_acting_as_another_account(sim: Simulator, medable: Medable) -> None:
 # Rights and settings
 
 
-@pytest.mark.parametrize("mode", ["signature", "token", "session"])
+@pytest.mark.parametrize("mode", ["signed", "bearer", "session"])
 @pytest.mark.parametrize("principal", ["member", "anonymous"])
 def test_exports_need_an_administrator(sim: Simulator, mode: str, principal: str) -> None:
     """Without administrator rights all operations are refused, by all credentials alike."""
@@ -345,7 +345,7 @@ def test_only_the_archive_may_need_an_administrator(sim: Simulator, medable: Med
         ({"app_state": "expired"}, 410, "cortex.expired.app"),
     ],
 )
-@pytest.mark.parametrize("mode", ["signature", "token", "session"])
+@pytest.mark.parametrize("mode", ["signed", "bearer", "session"])
 def test_settings_of_org_and_app(
     sim: Simulator, mode: str, switches: dict[str, Any], status: int, err_code: str
 ) -> None:
@@ -369,7 +369,7 @@ def test_a_read_only_app(sim: Simulator, medable: Medable) -> None:
 
 def test_a_token_needs_no_key(sim: Simulator) -> None:
     """A token is enough alone and takes the key of its own App along."""
-    medable = Medable(sim, "token")
+    medable = Medable(sim, "bearer")
     assert medable.create().status_code == 200
     for key, status in (("M" * 22, 200), ("N" * 22, 403)):
         response = medable.call("GET", "/exports", headers={"Medable-Client-Key": key})
@@ -379,7 +379,7 @@ def test_a_token_needs_no_key(sim: Simulator) -> None:
 
 def test_tokens_expire_and_are_revoked(sim: Simulator) -> None:
     """A token past its own exp is 410, a revoked or unknown one 403, and a permanent one lasts."""
-    medable = Medable(sim, "token")
+    medable = Medable(sim, "bearer")
     token = sim.medable.issue_token(900)
     claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
     assert abs(claims["exp"] - sim.now().timestamp() - 900) < 3
@@ -399,7 +399,7 @@ def test_tokens_expire_and_are_revoked(sim: Simulator) -> None:
 
 def test_the_scope_of_a_token(sim: Simulator) -> None:
     """A token for reading cannot create or delete."""
-    medable = Medable(sim, "token")
+    medable = Medable(sim, "bearer")
     export_id = medable.created()
     medable.connection["password"] = sim.medable.issue_token(read_only=True)
     assert medable.get(export_id).status_code == 200
@@ -415,6 +415,8 @@ def test_a_login(sim: Simulator) -> None:
     medable = Medable(sim, "session")
     response = medable.login()
     assert response.json()["object"] == "account"
+    fields = {"_id", "object", "email", "roles", "inherited_roles", "state", "locked"}
+    assert response.json().keys() >= fields
     assert response.json()["key"]["secret"] == sim.tokens["medable_account_secret"]
     paths = {cookie.name: cookie.path for cookie in medable.http.cookies}
     assert paths == {"md.sid": "/medable/simulated", "md.fingerprint": "/"}
@@ -425,7 +427,7 @@ def test_a_login(sim: Simulator) -> None:
 def test_a_login_by_form(sim: Simulator) -> None:
     """The form-urlencoded body is accepted as well."""
     medable = Medable(sim, "session")
-    body = {"email": medable.connection["login"], "password": medable.connection["password"]}
+    body = {"email": medable.connection["extra"]["email"], "password": medable.connection["password"]}
     assert medable.call("POST", "/accounts/login", data=body).status_code == 200
 
 
@@ -522,7 +524,7 @@ def test_too_many_wrong_passwords_lock_the_account(sim: Simulator) -> None:
 def test_an_app_for_signatures_has_no_sessions(sim: Simulator) -> None:
     """A login with the key of the signed App is refused."""
     medable = Medable(sim, "session")
-    medable.connection["extra"]["client_key"] = "M" * 22
+    medable.connection["login"] = "M" * 22
     assert_fault(medable.login(), 403, "cortex.accessDenied.app")
 
 
@@ -597,6 +599,25 @@ def test_a_new_export(sim: Simulator, medable: Medable) -> None:
     assert abs(int(export["_id"][:8], 16) - sim.now().timestamp()) < 3
     created = datetime.fromisoformat(export["created"])
     assert (created.tzinfo, export["created"][-1], len(export["created"])) == (UTC, "Z", 24)
+
+
+def test_the_documented_create(medable: Medable) -> None:
+    """The request of the vendor's example is answered with all fields of its answer."""
+    body = {
+        "label": "nightly c_visits",
+        "objects": "c_visits",
+        "format": "text/csv",
+        "exportFiles": False,
+        "zipFiles": False,
+        "where": '{"created":{"$gte":"2025-01-01T00:00:00.000Z"}}',
+        "paths": ["_id", "c_status"],
+    }
+    export = medable.call("POST", "/exports", json=body).json()
+    assert export | body | {"object": "export", "state": "pending"} == export
+    assert export.keys() >= {"_id", "created", "creator"}
+    listed = medable.call("GET", "/exports").json()
+    assert listed.keys() == {"object", "data", "hasMore"}
+    assert (listed["object"], listed["hasMore"], len(listed["data"])) == ("list", False, 1)
 
 
 def test_defaults_of_a_create(sim: Simulator, medable: Medable) -> None:
@@ -1020,6 +1041,19 @@ def test_the_facet(sim: Simulator, medable: Medable) -> None:
     """With a JSON Accept header the facet comes with size, ETag and an address on the file host."""
     export_id = medable.ready()
     facet = medable.facet(export_id)
+    assert facet.keys() == {
+        "object",
+        "name",
+        "state",
+        "mime",
+        "size",
+        "ETag",
+        "creator",
+        "location",
+        "filename",
+        "path",
+        "url",
+    }
     assert (facet["object"], facet["name"], facet["state"]) == ("facet", "content", 2)
     assert (facet["mime"], facet["path"]) == ("application/zip", f"/exports/{export_id}/dataFile/content")
     file = requests.get(facet["url"], timeout=10)
@@ -1145,7 +1179,7 @@ def test_ranges_of_a_file(sim: Simulator, medable: Medable) -> None:
     assert requests.get(url, headers={"Range": "bytes=10-"}, timeout=10).status_code == 200
 
 
-@pytest.mark.parametrize("mode", ["signature", "token", "session"])
+@pytest.mark.parametrize("mode", ["signed", "bearer", "session"])
 def test_credentials_on_the_file_host_are_leaks(sim: Simulator, mode: str) -> None:
     """Each header with credentials that arrives on the files origin is noted."""
     medable = Medable(sim, mode)
@@ -1350,6 +1384,83 @@ def test_policies_and_gateways(sim: Simulator, medable: Medable) -> None:
         assert (response.status_code, response.headers["Content-Type"]) == (status, "text/html")
 
 
+# Status, errCode without "cortex." and older code, as the vendor's registry has them.
+REGISTERED = """
+    202 accepted.mediaNotReady kMediaNotReady
+    200 success.newLocation kNewLocation
+    400 invalidArgument.validation kValidationError
+    400 invalidArgument.required kRequired
+    400 invalidArgument.enumValue kEnumValue
+    400 invalidArgument.object kInvalidObject
+    400 invalidArgument.query kInvalidArgument
+    400 invalidArgument.invalidObjectId kInvalidArgument
+    400 invalidArgument.staleRequestSignature kStaleRequestSignature
+    400 invalidArgument.envDisabled kOrgDisabled
+    403 accessDenied.invalidRequestSignature kInvalidRequestSignature
+    403 accessDenied.notLoggedIn kNotLoggedIn
+    403 accessDenied.sessionExpired kSessionExpired
+    403 accessDenied.loggedInElsewhere kLoggedInElsewhere
+    403 accessDenied.csrfTokenMismatch kCSRFTokenMismatch
+    403 accessDenied.invalidCredentials kInvalidCredentials
+    403 accessDenied.accountLocked kAccountLocked
+    403 accessDenied.passwordExpired kPasswordExpired
+    403 accessDenied.noCredentialsSupplied kNoCredentialsSupplied
+    403 accessDenied.unverifiedLocation kUnverifiedLocation
+    403 accessDenied.invalidJwt kInvalidCredentials
+    403 accessDenied.invalidJwtApp kInvalidCredentials
+    403 accessDenied.scope kAccessDenied
+    403 accessDenied.instanceCreate kAccessDenied
+    403 accessDenied.instanceRead kAccessDenied
+    403 accessDenied.instanceDelete kAccessDenied
+    403 accessDenied.role kAccessDenied
+    403 accessDenied.principal kAccessDenied
+    403 accessDenied.route kAccessDenied
+    403 accessDenied.policy kAccessDenied
+    403 accessDenied.unspecified kAccessDenied
+    403 accessDenied.app kAccessDenied
+    403 accessDenied.appDisabled kAccessDenied
+    403 accessDenied.appReadOnly kAccessDenied
+    403 accessDenied.appSuspended kAccessDenied
+    403 accessDenied.inUse kAccessDenied
+    403 accessDenied.notDeletable kNotDeletable
+    403 accessDenied.maintenance kMaintenance
+    404 notFound.env kOrgControlInvalidOrg
+    404 notFound.org kNotFound
+    404 notFound.instance kNotFound
+    404 notFound.unspecified kNotFound
+    404 notFound.file kNotFound
+    404 notFound.facet kNotFound
+    404 notFound.property kNotFound
+    408 timeout.dbQuery kTimeout
+    408 timeout.unspecified kTimeout
+    410 expired.jwt kTokenExpired
+    410 expired.app kExpired
+    410 expired.unspecified kExpired
+    413 tooLarge.unspecified kRequestTooLarge
+    429 throttled.policy kThrottled
+    429 throttled.unspecified kThrottled
+    429 throttled.stalledCursor kThrottled
+    429 tooBusy.unspecified kTooBusy
+    429 tooBusy.sandbox kTooBusy
+    500 error.unspecified kError
+    500 error.db kError
+    500 error.aborted kCancelled
+    500 error.facet kScriptError
+    501 notImplemented.pointerUrl kNotImplemented
+"""
+
+
+def test_every_registered_fault_can_be_queued(sim: Simulator, medable: Medable) -> None:
+    """Each comes with the status and the codes of the registry."""
+    for line in REGISTERED.split("\n")[1:-1]:
+        status, err_code, code = line.split()
+        sim.fail_next("medable", "list", fault=f"cortex.{err_code}")
+        response = medable.call("GET", "/exports")
+        fault = response.json()
+        assert (response.status_code, fault["object"], fault["status"]) == (int(status), "fault", int(status))
+        assert (fault["errCode"], fault["code"]) == (f"cortex.{err_code}", code)
+
+
 def test_distorted_answers(sim: Simulator, medable: Medable) -> None:
     """Unknown states, missing fields and wrong sizes appear wherever there are such things."""
     export_id = medable.ready()
@@ -1384,7 +1495,7 @@ def test_rate_limits(sim: Simulator, medable: Medable) -> None:
 
 def test_reset_forgets_sessions_tokens_and_queue(sim: Simulator) -> None:
     """After a reset sessions and issued tokens are unknown, and the worker is free."""
-    session, token = Medable(sim, "session"), Medable(sim, "token")
+    session, token = Medable(sim, "session"), Medable(sim, "bearer")
     token.connection["password"] = sim.medable.issue_token(None)
     sim.medable.add_foreign_export(seconds=1e6)
     sim.reset()

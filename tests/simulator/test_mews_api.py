@@ -24,6 +24,7 @@ ENTITY_TYPES = [
     "LedgerEntry",
 ]
 ENTERPRISE = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+OTHER_ENTERPRISE = "4d0201db-36f5-428b-8d11-4f0a65e960cc"
 POSTING = {"LedgerEntryFilters": {"Posting": {"Start": "2026-01-01", "End": "2026-01-03"}}}
 
 
@@ -186,6 +187,89 @@ def test_rate_limit(sim: Simulator, mews: Mews) -> None:
 
 
 # Create
+
+
+def test_the_example_of_a_create(mews: Mews) -> None:
+    """The example of the vendor's definition is answered as the definition shows, but for the id."""
+    window = {"StartUtc": "2020-11-04T00:00:00Z", "EndUtc": "2020-11-05T00:00:00Z"}
+    response = mews.post(
+        "add",
+        Client="Sample Client 1.0.0",
+        EntityType="Reservation",
+        Scope={"EnterpriseIds": [ENTERPRISE]},
+        Filters={"UpdatedUtc": window},
+    )
+    assert response.status_code == 200
+    answer = response.json()
+    export_id = answer["Export"]["Id"]
+    assert answer == {
+        "Export": {
+            "Id": export_id,
+            "Status": "Pending",
+            "EntityType": "Reservation",
+            "Scope": {"EnterpriseIds": [ENTERPRISE], "ChainIds": None},
+            "Files": [],
+            "ExpiresUtc": None,
+            "Filters": {"UpdatedUtc": window, "LedgerEntryFilters": None},
+        }
+    }
+
+
+def test_the_example_of_a_lookup(sim: Simulator, mews: Mews) -> None:
+    """Four exports as the vendor's definition shows them: one in each state, with its scope and filters."""
+    posting = {"LedgerEntryFilters": {"Posting": {"Start": "2024-01-01", "End": "2024-01-31"}}}
+    window = {"StartUtc": "2020-11-04T00:00:00Z", "EndUtc": "2020-11-05T00:00:00Z"}
+    ready = mews.ready("OrderItem", Filters={"UpdatedUtc": window})
+    pending = mews.created("LedgerEntry", Scope={"EnterpriseIds": [ENTERPRISE]}, Filters=posting)
+    running = mews.created("Company", Scope={"ChainIds": [ENTERPRISE]})
+    expired = mews.ready("Payment", Scope={"EnterpriseIds": [ENTERPRISE]})
+    sim.set_state("mews", pending["Id"], "pending")
+    sim.set_state("mews", running["Id"], "processing")
+    sim.set_state("mews", expired["Id"], "expired")
+    first, second, third, fourth = mews.get_all(*(one["Id"] for one in (ready, pending, running, expired)))
+    assert [set(entry) for entry in first["Files"]] == [{"Url", "SizeInBytes"}] * 2
+    assert [entry["Url"].partition("?")[0].rpartition("/")[2] for entry in first["Files"]] == [
+        f"{ready['Id']}-1.jsonl",
+        f"{ready['Id']}-2.jsonl",
+    ]
+    assert first == {
+        "Id": ready["Id"],
+        "Status": "Success",
+        "EntityType": "OrderItem",
+        "Scope": {"EnterpriseIds": [ENTERPRISE, OTHER_ENTERPRISE], "ChainIds": None},
+        "Files": first["Files"],
+        "ExpiresUtc": first["ExpiresUtc"],
+        "Filters": {"UpdatedUtc": window, "LedgerEntryFilters": None},
+    }
+    assert second == {
+        "Id": pending["Id"],
+        "Status": "Pending",
+        "EntityType": "LedgerEntry",
+        "Scope": {"EnterpriseIds": [ENTERPRISE], "ChainIds": None},
+        "Files": [],
+        "ExpiresUtc": None,
+        "Filters": {"UpdatedUtc": None, **posting},
+    }
+    assert third == {
+        "Id": running["Id"],
+        "Status": "Processing",
+        "EntityType": "Company",
+        "Scope": {"EnterpriseIds": None, "ChainIds": [ENTERPRISE]},
+        "Files": [],
+        "ExpiresUtc": None,
+        "Filters": None,
+    }
+    assert fourth == {
+        "Id": expired["Id"],
+        "Status": "Expired",
+        "EntityType": "Payment",
+        "Scope": {"EnterpriseIds": [ENTERPRISE], "ChainIds": None},
+        "Files": [],
+        "ExpiresUtc": fourth["ExpiresUtc"],
+        "Filters": None,
+    }
+    now = sim.now()
+    assert datetime.fromisoformat(first["ExpiresUtc"]) > now >= datetime.fromisoformat(fourth["ExpiresUtc"])
 
 
 @pytest.mark.parametrize("entity_type", ENTITY_TYPES)

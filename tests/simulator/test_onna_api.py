@@ -25,6 +25,9 @@ def columns(*names: str, selected: bool = True) -> list[dict[str, Any]]:
     return [{"selected": selected, "viewValue": name, "value": name} for name in names]
 
 
+#: What every mention of an object has.
+SUMMARY = ("@id", "@name", "@type", "@uid")
+
 #: The vendor's complete example with fewer columns.
 SETTINGS: dict[str, Any] = {
     "name": "Weekly",
@@ -719,7 +722,7 @@ def test_the_full_object(onna: Onna) -> None:
         "file",
     }
     assert export["settings"] == [SETTINGS]
-    assert export["parent"]["@id"] == onna.folder
+    assert export["parent"] == {name: onna.look(onna.folder)[name] for name in SUMMARY}
     created = datetime.fromisoformat(export["creation_date"])
     assert abs(created - datetime.now(UTC)) < timedelta(seconds=10)
 
@@ -889,7 +892,11 @@ def test_a_workspace_can_be_added(onna: Onna) -> None:
 def test_the_state_of_a_datasource(sim: Simulator, onna: Onna) -> None:
     """A datasource shows its documented states."""
     (source,) = onna.get("/@data?types=JiraDatasource").json()["updates"]
-    assert onna.look(source["@id"])["sync_status"] == "synced"
+    shown = onna.look(source["@id"])
+    assert (shown["sync_status"], shown["type_sync"]) == ("synced", "auto")
+    workspace = onna.look(shown["parent"]["@id"])
+    assert shown["parent"] == {name: workspace[name] for name in SUMMARY}
+    assert set(workspace["parent"]) == set(SUMMARY)
     sim.configure("onna", sync_status="syncing")
     assert onna.look(source["@id"])["sync_status"] == "syncing"
     assert onna.get(f"{source['@id']}/nothing").status_code == 404

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import copy
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import pendulum
 import pytest
 
-from airflow_provider_exports.core import ConnectionInfo, Export, ExportState, Lifecycle, Response
+from airflow_provider_exports.core import (
+    ConnectionInfo,
+    Expiry,
+    Export,
+    ExportState,
+    Lifecycle,
+    Links,
+    Request,
+    Response,
+)
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
     ExportConflict,
@@ -21,7 +31,9 @@ from airflow_provider_exports.exceptions import (
     UnexpectedResponse,
     UnknownOutcome,
     UnknownStatus,
+    VendorUnavailable,
 )
+from airflow_provider_exports.testing.conformance import VendorConformance
 from airflow_provider_exports.vendors.connhex import ConnhexVendor
 from tests.core.replay import Replay, ok
 
@@ -99,6 +111,14 @@ PAYLOAD: dict[str, Any] = {
         ]
     },
 }
+PARAMS = "items.0.params"
+RECURRING = {
+    "type": "recurring",
+    "periodicity": "P1M",
+    f"{PARAMS}.period": "P1M",
+    f"{PARAMS}.from": ...,
+    f"{PARAMS}.to": ...,
+}
 
 
 def vendor(host: str = "", **extra: Any) -> ConnhexVendor:
@@ -156,6 +176,44 @@ def read(status: Any, *more: Response, **extra: Any) -> Export:
     return replay.run(life(**extra).check("e1", retry=None))
 
 
+def call(method: str, path: str, **details: Any) -> Request:
+    """A signed API call, whole."""
+    headers = {"Accept": "application/json", "Authorization": "Bearer ory_st_one"}
+    return Request(method, path, headers=headers, **details)
+
+
+class TestConnhexConformance(VendorConformance):
+    """The public suite; the bodies of everything but the create are assumed."""
+
+    vendor_class = ConnhexVendor
+    connection = ConnectionInfo("connhex_default", login="a@example.com", password="made-up-password")
+    payload = PAYLOAD
+    samples = (
+        ({"id": "e1", "status": "notProcessed"}, ExportState.QUEUED),
+        ({"id": "e1", "status": "inProgress", "startedAt": "2027-01-15T06:00:00.000Z"}, ExportState.RUNNING),
+        ({"id": "e1", "status": "done"}, ExportState.READY),
+        ({"id": "e1", "status": "failed"}, ExportState.FAILED),
+        ({"id": "e1", "exportStatus": "expired"}, ExportState.EXPIRED),
+        ({"id": "e1", "jobs": [{"status": "notProcessed"}, {"status": "done"}]}, ExportState.RUNNING),
+    )
+    happy_path = (
+        *LOGIN,
+        ok(row(), 201),
+        ok({"status": "notProcessed"}),
+        ok({"status": "inProgress"}),
+        ok({"status": "done"}),
+    )
+    # 429 is a full queue; rights on a new export come a little later than the export.
+    create_errors = MappingProxyType({429: ExportConflict})
+    get_errors = MappingProxyType({403: ExportNotFound})
+
+
+def test_what_the_api_offers_is_declared() -> None:
+    """Deleting stops an unfinished export, the vendor can repeat one, and nobody tells when a file goes."""
+    assert (ConnhexVendor.delete_cancels, ConnhexVendor.recurrence) == (True, True)
+    assert (ConnhexVendor.expiry, ConnhexVendor.links) == (Expiry.UNKNOWN, Links.AUTHENTICATED)
+
+
 # -- addresses and login -----------------------------------------------------------------------------------
 
 
@@ -207,20 +265,68 @@ def test_login_then_create_sends_exactly_this() -> None:
     replay = Replay([*LOGIN, lambda request: ok(row(body=request.json), 201)], now=NOW)
     plan = life()
     export = replay.run(plan.submit(plan.vendor.prepare(PAYLOAD)))
-    begin, form, create = replay.requests
-    assert (begin.method, begin.path, begin.headers) == ("GET", BEGIN, {"Accept": "application/json"})
-    assert (form.method, form.path) == ("POST", ACTION)
-    assert form.json == {"method": "password", "identifier": "a@example.com", "password": "s3same"}
-    assert form.headers == {"Accept": "application/json"}
-    assert (create.method, create.path, create.idempotent) == ("POST", "/exports", False)
-    assert create.headers == {"Accept": "application/json", "Authorization": "Bearer ory_st_one"}
-    mark = create.json["format"].pop("filename").removeprefix("run-7f3a-")
-    assert len(mark) == 12
-    expected = copy.deepcopy(PAYLOAD)
-    del expected["format"]["filename"]
-    assert create.json == expected
+    accept = {"Accept": "application/json"}
+    form = {"method": "password", "identifier": "a@example.com", "password": "s3same"}
+    name = replay.requests[2].json["format"]["filename"]
+    assert replay.requests == [
+        Request("GET", BEGIN, headers=accept, signed=False, operation="login flow"),
+        Request("POST", ACTION, json=form, headers=accept, signed=False, operation="login"),
+        call(
+            "POST",
+            "/exports",
+            json=changed(PAYLOAD, {"format.filename": name}),
+            idempotent=False,
+            operation="create",
+        ),
+    ]
+    assert name.startswith("run-7f3a-")
+    assert len(name) == len("run-7f3a-") + 12
     assert (export.export_id, export.state, export.vendor_status) == ("e1", ExportState.QUEUED, None)
     assert export.created_at == datetime(2027, 1, 15, 7, 59, 59, 49000, UTC)
+
+
+def test_every_other_call_is_exactly_this() -> None:
+    """Method, path, query, headers and body of each."""
+    plan = life(download_mode="link")
+    listed = ok({"results": [row()], "total": 1})
+    replay = Replay(
+        [
+            *LOGIN,
+            ok({"status": "done"}),
+            listed,
+            ok({"url": "https://files.example/1"}),
+            Response(204),
+            ok({}),
+        ]
+    )
+    replay.run(plan.check("e1"))
+    replay.run(plan.delete("e1"))
+    replay.run(plan.call(plan.vendor.ping()))
+    query = {"page": "0", "pageSize": "100", "sort": "createdAt:desc"}
+    assert replay.requests[2:] == [
+        call("GET", "/exports/e1/status", operation="status", export_id="e1"),
+        call("GET", "/exports", params=query, operation="list"),
+        call("GET", "/exports/e1/download", operation="download", export_id="e1"),
+        call("DELETE", "/exports/e1", operation="delete", export_id="e1"),
+        call("GET", f"{ACCOUNTS}/auth/sessions/whoami", operation="whoami"),
+    ]
+
+
+def test_answer_to_a_create_is_the_request_with_four_fields_more() -> None:
+    """Every field of the page's own sample; the time of the deletion is null while it lives."""
+    answer = {
+        **PAGE_SAMPLE,
+        "id": "0115c85d-ef3e-4de9-9732-d0c5c4f2c482",
+        "createdAt": "2025-01-13T15:42:36.049Z",
+        "updatedAt": "2025-01-13T15:42:36.049Z",
+        "deletedAt": None,
+    }
+    export = vendor().read(answer, NOW)
+    assert (export.export_id, export.state) == (answer["id"], ExportState.QUEUED)
+    assert export.created_at == datetime(2025, 1, 13, 15, 42, 36, 49000, UTC)
+    assert export.parameters == PAGE_SAMPLE
+    deleted = vendor().read({**answer, "deletedAt": "2025-01-14T15:42:36.049Z"}, NOW)
+    assert deleted.state is ExportState.CANCELLED
 
 
 @pytest.mark.parametrize(
@@ -349,6 +455,102 @@ def test_answers_without_status_are_errors(body: Any) -> None:
         read(body, ok(body), ok(body))
 
 
+def job(status: Any, started_at: Any = ...) -> dict[str, Any]:
+    """A job as the vendor describes it: its status, and the time of its start."""
+    return {"status": status} if started_at is ... else {"status": status, "startedAt": started_at}
+
+
+FIRST, SECOND = "2027-01-14T06:00:00.000Z", "2027-01-15T06:00:00.000Z"
+SECOND_STARTED = datetime(2027, 1, 15, 6, tzinfo=UTC)
+REPEATED = ok({"results": [row(type="recurring", periodicity="P1D")], "total": 1})
+
+
+@pytest.mark.parametrize(
+    ("body", "started_at"),
+    [
+        (job("inProgress", SECOND), SECOND_STARTED),
+        ({"exportStatus": "inProgress", "startedAt": "2027-01-15T07:00:00+01:00"}, SECOND_STARTED),
+        (job("inProgress", SECOND_STARTED.timestamp()), SECOND_STARTED),
+        (job("inProgress", int(SECOND_STARTED.timestamp() * 1000)), SECOND_STARTED),
+        ({"status": "inProgress", "startTime": SECOND}, SECOND_STARTED),
+        ({"jobs": [job("inProgress", FIRST), job("done", SECOND)]}, SECOND_STARTED),
+        ([job("done", SECOND), job("inProgress", FIRST), job("done", "soon")], SECOND_STARTED),
+        (job("inProgress"), None),
+        (job("inProgress", None), None),
+        (job("inProgress", "soon"), None),
+        (job("inProgress", "08:00"), None),
+        (job("inProgress", "3:"), None),
+        (job("inProgress", "now"), None),
+        (job("inProgress", "9999-12-31T23:59:59-12:00"), None),
+        (job("inProgress", "2027-01-15T06:00:00"), SECOND_STARTED),
+        (job("inProgress", True), None),
+        (job("inProgress", 1e300), None),
+        (job("inProgress", {"at": SECOND}), None),
+        ("inProgress", None),
+    ],
+)
+def test_start_of_the_newest_job_is_read_where_it_is_told(body: Any, started_at: datetime | None) -> None:
+    """Neither its name nor its form is published; one that cannot be read is not told."""
+    assert read(body, ok([])).run_started_at == started_at
+
+
+@pytest.mark.parametrize(
+    ("jobs", "state", "started_at"),
+    [
+        ([job("done", SECOND), job("failed", FIRST)], ExportState.READY, SECOND_STARTED),
+        ([job("failed", FIRST), job("done", SECOND)], ExportState.READY, SECOND_STARTED),
+        ([job("expired", FIRST), job("done", SECOND)], ExportState.READY, SECOND_STARTED),
+        ([job("failed", SECOND), job("done", FIRST)], ExportState.FAILED, SECOND_STARTED),
+        ([job("inProgress", SECOND), job("failed", FIRST)], ExportState.RUNNING, SECOND_STARTED),
+        ([job("notProcessed", SECOND), job("done", FIRST)], ExportState.QUEUED, SECOND_STARTED),
+        # One that waits has not started.
+        ([job("done", FIRST), job("notProcessed", None)], ExportState.QUEUED, None),
+        ([job("failed"), job("NotProcessed")], ExportState.QUEUED, None),
+        # One run with a job for each item.
+        (
+            [job("failed", SECOND), job("done", SECOND), job("done", FIRST)],
+            ExportState.FAILED,
+            SECOND_STARTED,
+        ),
+        # Which of them is the newest is not known: no failure is hidden.
+        ([job("done", SECOND), job("failed", "soon")], ExportState.FAILED, SECOND_STARTED),
+        ([job("done"), job("failed")], ExportState.FAILED, None),
+    ],
+)
+def test_state_of_a_recurring_export_is_that_of_its_newest_run(
+    jobs: list[Any], state: ExportState, started_at: datetime | None
+) -> None:
+    """The answer or the list tells that it is recurring; earlier runs count no more."""
+    told = Replay([*LOGIN, ok({"type": "recurring", "jobs": jobs}), ok([])], now=NOW)
+    for export in (read(jobs, REPEATED), told.run(life().check("e1", retry=None))):
+        assert (export.state, export.run_started_at) == (state, started_at)
+        assert bool(export.files) == (state is ExportState.READY)
+
+
+@pytest.mark.parametrize("told", [5, "daily", None, ["recurring"], {"recurring": True}])
+def test_type_that_makes_no_sense_is_not_told(told: Any) -> None:
+    """The status is worth more than a field that nobody promised."""
+    assert read({"type": told, "status": "inProgress"}).state is ExportState.RUNNING
+
+
+@pytest.mark.parametrize("listed", [ok([]), ok({}, 403), ok([row()])])
+def test_every_job_counts_unless_the_export_is_known_to_be_recurring(listed: Response) -> None:
+    """Jobs of a one-time export with several items may also start one after the other."""
+    assert read([job("done", SECOND), job("failed", FIRST)], listed).state is ExportState.FAILED
+
+
+def test_create_tells_that_the_export_is_recurring() -> None:
+    """The list is not asked then, and for one job it is not asked either before the export is ready."""
+    plan = life()
+    recurring = row(type="recurring", periodicity="P1D")
+    replay = Replay(
+        [*LOGIN, ok(recurring, 201), ok([job("done", SECOND), job("failed", FIRST)]), ok([job("inProgress")])]
+    )
+    replay.run(plan.submit(plan.vendor.prepare(changed(PAYLOAD, RECURRING))))
+    assert replay.run(plan.check("e1")).state is ExportState.READY
+    assert replay.run(plan.check("e2")).state is ExportState.RUNNING
+
+
 def test_file_is_named_after_what_was_asked_for() -> None:
     """The status answer does not tell the format; the list does, and the address takes the session token."""
     file = read("done").files[0]
@@ -391,6 +593,17 @@ def test_download_may_answer_with_a_link(name: str) -> None:
         Replay(answers).run(life(download_mode="link").check("e1"))
 
 
+@pytest.mark.parametrize("refused", [ok({}, 400), ok({}, 404)])
+def test_refused_link_asks_for_the_status(refused: Response) -> None:
+    """How a download without a file is refused is not published: an expired export is no rejected request."""
+    answers = [*LOGIN, ok("done"), ok([row()]), refused, ok("expired")]
+    replay = Replay(answers, now=NOW)
+    assert replay.run(life(download_mode="link").check("e1")).state is ExportState.EXPIRED
+    answers = [*LOGIN, ok("done"), ok([row()]), refused, ok("done")]
+    with pytest.raises((ExportRejected, ExportNotFound)):
+        Replay(answers, now=NOW).run(life(download_mode="link").check("e1"))
+
+
 def test_ids_are_opaque() -> None:
     """Whatever an id holds, it is one part of the path and of a file name."""
     replay = Replay([*LOGIN, ok("done"), ok([])])
@@ -420,6 +633,24 @@ def test_refused_creates(status: int, body: Any, error: type[Exception], said: s
     """No error format is published: those of the vendor's other services are read."""
     with pytest.raises(error, match=said):
         Replay([*LOGIN, ok(body, status)], now=NOW).run(life().submit(PAYLOAD))
+
+
+@pytest.mark.parametrize(
+    ("headers", "shown"),
+    [
+        ({"x_request_id": "req-1", "request_id": "req-3"}, "(request req-1)"),
+        ({"x_correlation_id": "req-2", "request_id": "req-3"}, "(request req-2)"),
+        ({"request_id": "req-3"}, "(request req-3)"),
+        ({"x_request_id": "a b\nc"}, None),
+        ({}, None),
+    ],
+)
+def test_refusal_names_the_request_for_the_vendors_people(headers: dict[str, str], shown: str | None) -> None:
+    """Where the answer tells it, in the order of the vendor's own client; only what looks like an id."""
+    with pytest.raises(PermissionDenied) as caught:
+        Replay([*LOGIN, ok({}, 403, **headers)]).run(life().submit(PAYLOAD))
+    assert ("(request" in str(caught.value)) == (shown is not None)
+    assert (shown or "") in str(caught.value)
 
 
 def test_plain_text_is_quoted_and_pages_are_not() -> None:
@@ -503,6 +734,26 @@ def test_list_reads_every_page_and_each_state() -> None:
     assert exports[0].parameters["items"] == PAYLOAD["items"]
 
 
+def test_search_ends_where_exports_are_too_old() -> None:
+    """The list is newest first: no page more than needed."""
+    plan, payload = life(), vendor().prepare(PAYLOAD)
+    pages = [ok({"results": [row("a")]}), ok({"results": [row("b", createdAt=FIRST)]})]
+    replay = Replay([*LOGIN, *pages], now=NOW)
+    assert replay.run(plan.call(plan.vendor.find(payload, NOW - 3600))) == []
+    assert replay.answers == []
+
+
+def test_format_is_not_looked_for_without_end() -> None:
+    """Of a long list only the newest pages are read; a list that is ill is no list without the export."""
+    pages = [ok({"results": [row(f"o{page}")]}) for page in range(10)]
+    replay = Replay([*LOGIN, ok("done"), *pages], now=NOW)
+    assert replay.run(life().check("e1")).files[0].name == "e1.bin"
+    assert replay.answers == []
+    ill = Replay([*LOGIN, ok("done"), *[ok({}, 503)] * 5], now=NOW)
+    with pytest.raises(VendorUnavailable):
+        ill.run(life().check("e1"))
+
+
 def test_list_ends_with_its_total() -> None:
     """No page more than needed."""
     replay = Replay([*LOGIN, ok({"results": [row(status="failed")], "total": 1})])
@@ -558,6 +809,57 @@ def test_failed_equal_export_is_not_adopted() -> None:
     assert hidden.run(plan.submit(PAYLOAD)).export_id == "mine"
 
 
+def found(
+    listed: list[dict[str, Any]], *answers: Response, changes: dict[str, Any], **extra: Any
+) -> list[Any]:
+    """What ``find`` returns for a payload; rows get the body that would be sent, changed by their fields."""
+    plan = life(**extra)
+    payload = plan.vendor.prepare(changed(PAYLOAD, changes))
+    sent: list[Any] = []
+    creating = Replay([*LOGIN, lambda request: (sent.append(request.json), ok(row(), 201))[1]], now=NOW)
+    creating.run(plan.call(plan.vendor.create(payload)))
+    rows = [{**row(), **sent[0], **fields} for fields in listed]
+    replay = Replay([ok({"results": rows, "total": len(rows)}), *answers], now=NOW)
+    exports = replay.run(plan.call(plan.vendor.find(payload, 0.0)))
+    assert replay.answers == []
+    return exports
+
+
+@pytest.mark.parametrize("word", ["notProcessed", "inProgress", "done", "failed", "expired"])
+def test_recurring_export_is_found_whatever_became_of_its_newest_run(word: str) -> None:
+    """It goes on until it is deleted; a one-time export that failed or expired is of no use any more."""
+    answer = ok([job(word, SECOND), job("failed", FIRST)])
+    (export,) = found([{"id": "mine"}], answer, changes=RECURRING)
+    assert (export.export_id, export.vendor_status, export.run_started_at) == ("mine", word, SECOND_STARTED)
+    assert export.created_at == datetime(2027, 1, 15, 7, 59, 59, 49000, UTC)
+    assert export.parameters["periodicity"] == "P1M"
+    once = found([{"id": "mine"}], ok([job(word, SECOND)]), changes={})
+    assert bool(once) == (word not in ("failed", "expired"))
+
+
+def test_deleted_recurring_export_is_gone() -> None:
+    """As the list says, or as the status does of one that is too old to be waiting for its rights."""
+    assert found([{"id": "a", "deletedAt": SECOND}], changes=RECURRING) == []
+    old = {"id": "a", "createdAt": FIRST}
+    assert found([old], ok({}, 404), changes=RECURRING) == []
+    assert found([old], ok({}, 403), changes=RECURRING) == []
+
+
+def test_without_a_fingerprint_the_period_counts_as_well() -> None:
+    """Two exports of the same data at other times are not the same."""
+    listed: list[dict[str, Any]] = [
+        {"id": "daily", "periodicity": "P1D"},
+        {"id": "late", "periodStart": 1_800_000_000},
+        {"id": "same"},
+    ]
+    changes = {**RECURRING, "periodStart": 1_700_000_000}
+    (export,) = found(listed, ok("done"), changes=changes, fingerprint=False)
+    assert export.export_id == "same"
+    # Without a start the vendor takes that of the create, and may show it.
+    started = found([{"id": "a", "periodStart": 5}], ok("done"), changes=RECURRING, fingerprint=False)
+    assert [one.export_id for one in started] == ["a"]
+
+
 @pytest.mark.parametrize("extra", [{"has_list": False}, {}])
 def test_without_a_list_the_outcome_is_unknown(extra: dict[str, Any]) -> None:
     """Never a second create on a guess."""
@@ -592,16 +894,6 @@ def test_minimal_body_is_sent_as_it_is() -> None:
     assert valid({}) == PAYLOAD
     assert vendor().prepare(vendor().prepare(PAYLOAD)) == PAYLOAD
     assert vendor().prepare({})["type"] == "oneTime"
-
-
-PARAMS = "items.0.params"
-RECURRING = {
-    "type": "recurring",
-    "periodicity": "P1M",
-    f"{PARAMS}.period": "P1M",
-    f"{PARAMS}.from": ...,
-    f"{PARAMS}.to": ...,
-}
 
 
 @pytest.mark.parametrize(
@@ -728,6 +1020,9 @@ def test_resource_items_pass_through() -> None:
     prepared = valid({PARAMS: params, "format.columns": [{"id": "device.name", "label": "Name"}]})
     assert prepared["items"][0]["params"] == params
     assert vendor().settled_at(prepared) is None
+    time = [{"id": "time", "label": "Time"}]
+    assert "<type>.<attribute>" in problems({PARAMS: params, "format.columns": time})
+    assert valid({"format.columns": time})["format"]["columns"] == time
 
 
 def test_messages_are_filled_in_from_the_connection() -> None:
@@ -786,7 +1081,7 @@ def test_parameters_become_one_item_and_two_messages() -> None:
 def test_nothing_is_given_twice(parameters: dict[str, Any], payload: dict[str, Any], path: str) -> None:
     """Neither wins in silence."""
     with pytest.raises(InvalidPayload, match=f"{path}: is given"):
-        ConnhexVendor.compose(parameters, payload)
+        vendor().prepare(ConnhexVendor.compose(parameters, payload))
 
 
 def test_older_servers_get_what_they_know() -> None:

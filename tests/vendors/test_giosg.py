@@ -6,17 +6,21 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_exports.core import ConnectionInfo, Export, ExportState, Lifecycle, Response
+from airflow_provider_exports.core import ConnectionInfo, Export, ExportState, Lifecycle, Request, Response
+from airflow_provider_exports.core.retry import ONCE
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
+    ExportConflict,
     ExportNotFound,
     ExportRejected,
     InvalidConnection,
     InvalidPayload,
     PermissionDenied,
+    RateLimited,
     UnexpectedResponse,
 )
 from airflow_provider_exports.vendors.giosg import GiosgVendor
+from airflow_provider_exports.vendors.giosg import vendor as module
 from tests.core.replay import Replay, ok
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -32,6 +36,7 @@ PAYLOAD = {
     "ending_at": "2027-01-08T00:00:00.000Z",
 }
 URL = "https://service.giosg.com/files/r1.csv"
+HEADERS = {"Accept": "application/json", "Authorization": "Token s3same"}
 
 
 def vendor(**extra: Any) -> GiosgVendor:
@@ -39,10 +44,9 @@ def vendor(**extra: Any) -> GiosgVendor:
 
 
 def life(**extra: Any) -> Lifecycle:
-    """A vendor that knows its ids, unless told otherwise."""
-    return Lifecycle(
-        vendor(**{"organization_id": ORGANIZATION, "user_id": USER, **extra}), chance=lambda: 0.5
-    )
+    """A vendor that knows its ids and does not look for room before a create, unless told otherwise."""
+    known = {"organization_id": ORGANIZATION, "user_id": USER, "max_in_progress": 0}
+    return Lifecycle(vendor(**{**known, **extra}), chance=lambda: 0.5)
 
 
 def row(**fields: Any) -> dict[str, Any]:
@@ -78,21 +82,33 @@ def problems(changes: dict[str, Any], **extra: Any) -> str:
     return str(caught.value)
 
 
-def test_create_asks_for_its_ids_once_and_posts_the_payload() -> None:
-    """The path needs organization and user; the token belongs to both, so they are asked for once."""
-    replay = Replay([ME, ok(row(), 201), ok(row())])
-    plan = life(organization_id="", user_id="")
-    created = replay.run(plan.submit(plan.vendor.prepare(PAYLOAD)))
+def test_requests_are_the_documented_ones() -> None:
+    """The path needs organization and user, asked for once; the body is that of the vendor's fields."""
+    fields = {
+        "starting_at": "2026-01-01T00:00:00.000Z",
+        "ending_at": "2026-02-01T00:00:00.000Z",
+        "room_id": "9926bdfa-56e0-11e5-b98c-6c4008c08dfe",
+        "type": "logs",
+        "format": "csv",
+        "is_real_conversation": True,
+        "min_message_count": 2,
+    }
+    parameters = {**fields, "starting_at": "2026-01-01", "ending_at": "2026-02-01 01:00:00+01:00"}
+    replay = Replay([ME, page(), ok(row(**fields), 201), ok(row(**fields)), page(row(**fields))], now=NOW)
+    plan = life(organization_id="", user_id="", max_in_progress=3)
+    created = replay.run(plan.submit(plan.vendor.prepare(GiosgVendor.compose(parameters, None))))
     replay.run(plan.check("r1"))
-    assert [(r.method, r.path) for r in replay.requests] == [
-        ("GET", "/api/v5/users/me"),
-        ("POST", COLLECTION),
-        ("GET", f"{COLLECTION}/r1"),
+    replay.run(plan.call(plan.vendor.list_exports()))
+    assert replay.requests == [
+        Request("GET", "/api/v5/users/me", headers=HEADERS, operation="users/me"),
+        Request("GET", COLLECTION, headers=HEADERS, operation="list"),
+        Request("POST", COLLECTION, json=fields, headers=HEADERS, idempotent=False, operation="create"),
+        Request("GET", f"{COLLECTION}/r1", headers=HEADERS, operation="retrieve", export_id="r1"),
+        Request("GET", COLLECTION, headers=HEADERS, operation="list"),
     ]
-    assert replay.requests[1].json == PAYLOAD
-    assert replay.requests[1].headers == {"Accept": "application/json", "Authorization": "Token s3same"}
     assert created.state is ExportState.RUNNING
     assert created.created_at is not None
+    assert dict(created.parameters) == fields
 
 
 def test_oauth_tokens_use_their_own_word() -> None:
@@ -154,17 +170,26 @@ def test_file_is_named_by_us_and_carries_the_token_policy() -> None:
     [
         (400, {"format": ["bad choice."], "room_id": ["required."]}, ExportRejected, "format: bad choice."),
         (400, {"non_field_errors": ["No."]}, ExportRejected, "non_field_errors: No."),
+        (400, {"detail": "JSON parse error - x"}, ExportRejected, "JSON parse error - x"),
         (400, {"error": "invalid_grant", "error_description": "Gone."}, ExportRejected, "Gone."),
+        (400, b"Bad room.\n", ExportRejected, 'says: "Bad room."'),
+        (400, b"<html>Bad room for s3same</html>", ExportRejected, r"<html>Bad room for \*\*\*</html>"),
+        (400, b"\xff\xfe", ExportRejected, "HTTP 400"),
         (401, {"detail": "Invalid token."}, AuthenticationFailed, "Invalid token."),
+        (401, b"", AuthenticationFailed, "dies with the user who made it"),
         (403, {"detail": "No subscription."}, PermissionDenied, "No subscription."),
-        (404, ["User unknown."], ExportRejected, "User unknown."),
+        (404, ["User unknown."], ExportRejected, "User unknown.*organization_id and user_id"),
+        (404, {"detail": "Not found."}, ExportRejected, "Not found."),
         (405, None, ExportRejected, "HTTP 405"),
+        (409, {"detail": "Exists."}, ExportConflict, "Exists."),
+        (429, {"detail": "Throttled."}, RateLimited, "Throttled."),
     ],
 )
 def test_refused_creates(status: int, body: Any, error: type[Exception], said: str) -> None:
-    """No error format is published: objects, lists, texts and nothing are all read."""
+    """No error format is published: objects, lists, texts, pages and nothing are all read."""
+    answer = Response(status, {}, body) if isinstance(body, bytes) else ok(body, status, retry_after="900")
     with pytest.raises(error, match=said):
-        Replay([ok(body, status)], now=NOW).run(life().submit(PAYLOAD))
+        Replay([answer], now=NOW).run(life().submit(PAYLOAD))
 
 
 def test_unknown_export_is_not_found() -> None:
@@ -203,6 +228,80 @@ def test_list_never_follows_to_another_host() -> None:
     plan = life()
     with pytest.raises(UnexpectedResponse, match="another host"):
         Replay([page(following="https://evil.example/?cursor=a")]).run(plan.call(plan.vendor.list_exports()))
+
+
+@pytest.mark.parametrize("following", [5, ["x"], "https://[", "https://service.giosg.com:x/"])
+def test_next_page_without_an_address_is_told(following: Any) -> None:
+    """What is no address is an unexpected answer, not a crash."""
+    plan = life()
+    with pytest.raises(UnexpectedResponse, match="next page"):
+        Replay([page(following=following)]).run(plan.call(plan.vendor.list_exports()))
+
+
+@pytest.mark.parametrize("answer", [ok([]), ok({"results": None}), ok({"results": ["r1"]}), ok(None)])
+def test_drifted_lists_are_named(answer: Response) -> None:
+    """A list that is none is an unexpected answer, for exports as for rooms."""
+    for what in ("list_exports", "list_datasources"):
+        plan = life()
+        with pytest.raises(UnexpectedResponse, match=r"^giosg: (list|rooms) "):
+            Replay([answer]).run(plan.call(getattr(plan.vendor, what)()))
+
+
+def test_other_drifted_answers_are_named() -> None:
+    """A room without an id, a user without an organization, and pages that never end."""
+    plan = life()
+    with pytest.raises(UnexpectedResponse, match="room has no id"):
+        Replay([page({"name": "Web"})]).run(plan.call(plan.vendor.list_datasources()))
+    unknown = life(organization_id="")
+    with pytest.raises(UnexpectedResponse, match="users/me"):
+        Replay([ok({"id": USER})]).run(unknown.check("r1", retry=ONCE))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_MAX_PAGES", 3)
+        endless = page(following=f"https://service.giosg.com{COLLECTION}?cursor=a")
+        with pytest.raises(UnexpectedResponse, match="goes on after 3 pages"):
+            Replay([endless] * 3).run(plan.call(plan.vendor.list_exports()))
+
+
+BUSY = [row(id=f"r{number}") for number in range(3)]
+
+
+def test_create_waits_for_room() -> None:
+    """No more than three exports of the user are in progress; a look costs one request of the list."""
+    full = page(*BUSY, row(id="done", **READY), following=f"https://service.giosg.com{COLLECTION}?cursor=a")
+    room = page(*BUSY[:2], row(id="r2", **DONE, is_failed=True), row(id="done", **READY))
+    replay = Replay([full, *[page()] * 9], now=NOW)
+    # The page was a short one, so the next is read as well.
+    with pytest.raises(ExportConflict, match="3 exports of this user are in progress, max_in_progress is 3"):
+        replay.run(life(max_in_progress=3).submit(PAYLOAD))
+    assert [request.method for request in replay.requests] == ["GET", "GET"]
+    replay = Replay([page(*BUSY), room, ok(row(), 201)], now=NOW)
+    replay.run(life(max_in_progress=3).submit(PAYLOAD, conflict_deadline=NOW + 600))
+    assert [request.method for request in replay.requests] == ["GET", "GET", "POST"]
+    assert replay.pauses == [60]
+
+
+def test_room_is_looked_for_in_one_page() -> None:
+    """Rows are listed newest first: what is in progress stands at the head."""
+    old = [row(id=f"old{number}", **READY) for number in range(25)]
+    following = f"https://service.giosg.com{COLLECTION}?cursor=a"
+    replay = Replay([page(*BUSY[:2], *old, following=following), ok(row(), 201)], now=NOW)
+    replay.run(life(max_in_progress=3).submit(PAYLOAD))
+    assert len(replay.requests) == 2
+
+
+def test_stuck_and_broken_rows_do_not_take_room_for_ever() -> None:
+    """What is in progress for longer than our own longest wait no longer counts."""
+    stuck = [row(id=f"s{number}", created_at="2027-01-15T06:59:00.000Z") for number in range(3)]
+    broken = [{"id": "broken"}, row(id="half", **DONE)]
+    replay = Replay([page(*BUSY[:2], *broken, *stuck), ok(row(), 201)], now=NOW)
+    assert replay.run(life(max_in_progress=3).submit(PAYLOAD)).export_id == "r1"
+
+
+def test_no_cap_asks_for_no_list() -> None:
+    """0 switches the cap off, and with it the request; the default is three."""
+    replay = Replay([ok(row(), 201)], now=NOW)
+    replay.run(life(max_in_progress=0).submit(PAYLOAD))
+    assert vendor().settings.max_in_progress == 3
 
 
 def test_unanswered_create_is_matched_by_everything_that_was_asked() -> None:
@@ -266,6 +365,7 @@ def test_ping_proves_as_much_as_one_call_can() -> None:
     ("changes", "said"),
     [
         ({"room_id": "Web shop"}, "UUID of one room"),
+        ({"room_id": 7}, "UUID of one room"),
         ({"type": "chats"}, "type"),
         ({"type": "stats", "format": "txt"}, "txt is for logs"),
         ({"type": "stats", "min_message_count": 1}, "min_message_count: is for type logs only"),
@@ -280,11 +380,33 @@ def test_ping_proves_as_much_as_one_call_can() -> None:
         ({"starting_at": "2026-12-01"}, "longer than 31 days"),
         ({"ending_at": "2027-01-16"}, "lies in the future"),
         ({"colour": "red"}, "colour"),
+        ({"min_message_count": "\u00b2"}, "min_message_count"),
     ],
 )
 def test_invalid_payloads(changes: dict[str, Any], said: str) -> None:
     """Each rule is told in words, with the path of the field."""
     assert said in problems(changes)
+
+
+def test_missing_type_is_not_taken_for_stats() -> None:
+    """Only what is wrong is told."""
+    said = problems({"type": None, "format": "txt", "min_message_count": 1})
+    assert "'type' is a required property" in said
+    assert "stats" not in said
+    assert "logs" not in said
+
+
+def test_overlap_does_not_count_against_the_longest_range() -> None:
+    """A month of 31 days stays exportable, whatever the overlap that the connection adds."""
+    giosg = vendor(overlap=3600)
+    month = {**PAYLOAD, "starting_at": "2026-12-01", "ending_at": "2027-01-01"}
+    prepared = giosg.prepare(month)
+    assert prepared["starting_at"] == "2026-11-30T23:00:00.000Z"
+    giosg.check(prepared, NOW)
+    assert "longer than 31 days" in problems({**month, "ending_at": "2027-01-01T01:00:01"}, overlap=3600)
+    assert "longer than 31 days" in problems(
+        {**month, "type": "stats", "ending_at": "2027-01-01T01:00:01"}, overlap=3600
+    )
 
 
 @pytest.mark.parametrize("kind", ["logs", "stats"])
@@ -299,16 +421,18 @@ def test_validity_matrix(kind: str, file_format: str) -> None:
 
 
 def test_prepare_reads_templates_and_drops_nulls() -> None:
-    """Rendered text becomes numbers and booleans, explicit nulls are left out, times get milliseconds."""
+    """Rendered text becomes numbers, booleans and ids in the vendor's form; nulls are left out."""
     prepared = vendor(overlap=90).prepare(
         {
             **PAYLOAD,
+            "room_id": f" {ROOM.upper()}",
             "starting_at": "2027-01-01 02:00:00+02:00",
             "min_message_count": "2",
             "is_real_conversation": "True",
             "ending_at": "2027-01-08",
         }
     )
+    assert prepared["room_id"] == ROOM
     assert prepared["starting_at"] == "2026-12-31T23:58:30.000Z"
     assert prepared["ending_at"] == "2027-01-08T00:00:00.000Z"
     assert (prepared["min_message_count"], prepared["is_real_conversation"]) == (2, True)

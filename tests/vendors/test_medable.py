@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +17,7 @@ from airflow_provider_exports.core import (
     ExportState,
     Lifecycle,
     NetworkError,
+    Request,
     Response,
 )
 from airflow_provider_exports.exceptions import (
@@ -35,6 +38,7 @@ from airflow_provider_exports.exceptions import (
 )
 from airflow_provider_exports.vendors.medable import MedableVendor
 from airflow_provider_exports.vendors.medable.auth import SignedRequests, cookies
+from airflow_provider_exports.vendors.medable.payload import tag
 from tests.core.replay import Replay, ok
 
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
@@ -52,6 +56,8 @@ PAYLOAD = {
     "paths": ["_id", "c_status"],
 }
 """The create of the vendor's properties as an example, without the tag."""
+TAG = "[req:06de92e5e554]"
+"""What marks that create."""
 FACET = {
     "object": "facet",
     "name": "content",
@@ -59,6 +65,7 @@ FACET = {
     "mime": "application/zip",
     "size": 52586,
     "ETag": "0" * 32,
+    "creator": "5f" * 12,
     "location": 4,
     "filename": "../archive.zip",
     "path": f"/exports/{ID}/dataFile/content",
@@ -109,35 +116,128 @@ def test_signatures_are_those_of_the_test_vectors() -> None:
     create = "0895ce1e0f7a2290f82161a67ea93d008e8a1a72b7517d16928899f39519941a"
     read = "8834169368b01226b5e8743445702834b34ad4bd46664e6d44e56fa8974f721f"
     assert auth.signature("POST", "/exports", "1700000000000") == create
-    for path in ("//exports//?limit=1", "https://api.medable.com/my_org/v2/exports", "exports/"):
+    for path in (
+        "//exports//?limit=1",
+        "https://api.medable.com/my_org/v2/exports",
+        # HTTP libraries write the host in lower case and may leave the port out.
+        "https://API.medable.com:443/my_org/v2/exports",
+        "exports/",
+    ):
         assert auth.signature("post", path, "1700000000000") == create
     assert auth.signature("GET", "/exports/5516ee1b34d8d934281699e3", "1700000000000") == read
 
 
-def test_create_sends_every_field_and_a_signature() -> None:
-    """The body is the payload with a tag in its description; the headers are the documented ones."""
+def signed(signature: str, **headers: str) -> dict[str, str]:
+    """The headers of a signed request at the time of the test vectors."""
+    return {
+        "Accept": "application/json",
+        "Medable-Client-Key": KEY,
+        "Medable-Client-Signature": signature,
+        "Medable-Client-Timestamp": "1700000000000",
+        "Medable-Client-Nonce": "0123456789abcdef",
+        **headers,
+    }
+
+
+def test_create_is_the_documented_request() -> None:
+    """The body is the vendor's example with a tag in its description, the signature the test vector."""
     replay = Replay([ok(row())], now=1_700_000_000.0)
     plan = life(account_id="5f" * 12)
     created = replay.run(plan.submit(plan.vendor.prepare(PAYLOAD)))
-    request = replay.requests[0]
-    assert (request.method, request.path, request.idempotent) == ("POST", "/exports", False)
-    assert request.json.pop("description").startswith("[req:")
-    assert request.json == PAYLOAD
-    assert request.headers == {
-        "Accept": "application/json",
-        "Medable-Client-Key": KEY,
-        "Medable-Client-Signature": "0895ce1e0f7a2290f82161a67ea93d008e8a1a72b7517d16928899f39519941a",
-        "Medable-Client-Timestamp": "1700000000000",
-        "Medable-Client-Nonce": "0123456789abcdef",
-        "Medable-Client-Account": "5f" * 12,
-    }
+    vector = "0895ce1e0f7a2290f82161a67ea93d008e8a1a72b7517d16928899f39519941a"
+    assert replay.requests == [
+        Request(
+            "POST",
+            "/exports",
+            json={**PAYLOAD, "description": TAG},
+            headers=signed(vector, **{"Medable-Client-Account": "5f" * 12}),
+            idempotent=False,
+            operation="create",
+        )
+    ]
     assert plan.vendor.base_url == "https://api.medable.com/my_org/v2"
     assert (created.export_id, created.state) == (ID, ExportState.QUEUED)
 
 
+def test_read_is_the_documented_request() -> None:
+    """The second test vector."""
+    export_id = "5516ee1b34d8d934281699e3"
+    replay = Replay([ok(row(_id=export_id))], now=1_700_000_000.0)
+    replay.run(life().check(export_id))
+    vector = "8834169368b01226b5e8743445702834b34ad4bd46664e6d44e56fa8974f721f"
+    assert replay.requests == [
+        Request("GET", f"/exports/{export_id}", headers=signed(vector), operation="read", export_id=export_id)
+    ]
+
+
+@pytest.mark.parametrize("mode", ["signed", "bearer", "session"])
+def test_requests_of_each_kind_of_credentials(mode: str) -> None:
+    """Field by field; kinds do not mix, and a body is sent with the create and the login only."""
+    extra: dict[str, Any] = {
+        "signed": {},
+        "bearer": {"auth_mode": mode, "password": TOKEN},
+        "session": SESSION,
+    }
+    plan = life(**extra[mode])
+    replay = Replay(
+        [login(Medable_Csrf_Token="c1")] * (mode == "session")
+        + [ok(row()), ok(row(state="ready")), ok(FACET), page(), ok({"object": "result", "data": True})],
+        now=NOW,
+    )
+    replay.run(plan.submit(plan.vendor.prepare(PAYLOAD)))
+    replay.run(plan.check(ID))
+    replay.run(plan.call(plan.vendor.ping()))
+    replay.run(plan.delete(ID))
+    requests = replay.requests
+
+    def expected(request: Request) -> dict[str, str]:
+        accept = {"Accept": "application/json", "Medable-Client-Key": KEY}
+        if mode == "bearer":
+            return {**accept, "Authorization": f"Bearer {TOKEN}"}
+        if mode == "session":
+            cookies = "md.sid=s%3A1.x; md.fingerprint=f1"
+            return {**accept, "Cookie": cookies, "Medable-Csrf-Token": "c1"}
+        text = f"{request.path};{request.method};1800000000000".encode()
+        return {
+            **accept,
+            "Medable-Client-Signature": hmac.new((KEY + SECRET).encode(), text, "sha256").hexdigest(),
+            "Medable-Client-Timestamp": "1800000000000",
+            "Medable-Client-Nonce": "0123456789abcdef",
+        }
+
+    if mode == "session":
+        assert requests.pop(0) == Request(
+            "POST",
+            "/accounts/login",
+            json={"email": "ada@example.org", "password": "open sesame"},
+            headers={"Accept": "application/json", "Medable-Client-Key": KEY},
+            operation="login",
+            signed=False,
+        )
+    plain = [
+        Request(
+            "POST",
+            "/exports",
+            json={**PAYLOAD, "description": TAG},
+            idempotent=False,
+            operation="create",
+        ),
+        Request("GET", f"/exports/{ID}", operation="read", export_id=ID),
+        Request("GET", f"/exports/{ID}/dataFile/content", operation="dataFile", export_id=ID),
+        Request("GET", "/exports", params={"limit": "1"}, operation="list"),
+        Request("DELETE", f"/exports/{ID}", operation="delete", export_id=ID),
+    ]
+    assert requests == [replace(request, headers=expected(request)) for request in plain]
+
+
 @pytest.mark.parametrize(
     "body",
-    [{"_id": ID}, {"object": "result", "data": {"_id": ID}}, {"object": "result", "data": ID}],
+    [
+        {"_id": ID},
+        {"object": "result", "data": {"_id": ID}},
+        {"object": "result", "data": ID},
+        {"data": {"_id": ID}},
+    ],
 )
 @pytest.mark.parametrize("status", [200, 201])
 def test_any_form_of_the_create_answer_is_read(body: Any, status: int) -> None:
@@ -164,13 +264,25 @@ SET_COOKIE = (
 )
 
 
+ACCOUNT = {
+    "_id": "5f" * 12,
+    "object": "account",
+    "email": "ada@example.org",
+    "roles": ["0" * 23 + "4"],
+    "inherited_roles": [],
+    "state": "verified",
+    "locked": False,
+}
+"""What a login answers."""
+
+
 def login(**headers: str) -> Response:
-    return ok({"_id": "5f" * 12, "object": "account"}, 200, set_cookie=SET_COOKIE, **headers)
+    return ok(ACCOUNT, 200, set_cookie=SET_COOKIE, **headers)
 
 
 def test_session_logs_in_once_and_chains_the_csrf_token() -> None:
     """Each answer may bring another CSRF token, which goes out with the next request."""
-    plan = life(**SESSION, fingerprint="f0")
+    plan = life(**SESSION, fingerprint_token="f0")
     replay = Replay(
         [
             login(Medable_Csrf_Token="c1"),
@@ -224,6 +336,7 @@ def test_refused_account_is_not_tried_again(detail: str) -> None:
     "answer",
     [
         fault("cortex.success.newLocation", "kNewLocation", 200, name="location"),
+        ok({"object": "fault", "name": "location", "code": "kNewLocation", "status": 200}),
         fault("cortex.accessDenied.unverifiedLocation", "kUnverifiedLocation", 403),
     ],
 )
@@ -349,34 +462,74 @@ def test_page_in_the_place_of_json_is_reported() -> None:
 
 
 FAULTS = [
-    # status, errCode without "cortex.", code, error
+    # status, errCode without "cortex.", code, error; the rows of the vendor's registry that matter here
     (400, "invalidArgument.validation", "kValidationError", ExportRejected),
+    (400, "invalidArgument.required", "kRequired", ExportRejected),
+    (400, "invalidArgument.enumValue", "kEnumValue", ExportRejected),
     (400, "invalidArgument.object", "kInvalidObject", ExportRejected),
     (400, "invalidArgument.query", "kInvalidArgument", ExportRejected),
+    (400, "invalidArgument.invalidObjectId", "kInvalidArgument", ExportRejected),
+    (400, "invalidArgument.staleRequestSignature", "kStaleRequestSignature", AuthenticationFailed),
     (400, "invalidArgument.envDisabled", "kOrgDisabled", ExportRejected),
     (400, "invalidArgument.invalidApiVersion", "kInvalidArgument", InvalidConnection),
     (403, "accessDenied.invalidRequestSignature", "kInvalidRequestSignature", AuthenticationFailed),
     (403, "accessDenied.notLoggedIn", "kNotLoggedIn", AuthenticationFailed),
+    (403, "accessDenied.sessionExpired", "kSessionExpired", AuthenticationFailed),
+    (403, "accessDenied.loggedInElsewhere", "kLoggedInElsewhere", AuthenticationFailed),
+    (403, "accessDenied.csrfTokenMismatch", "kCSRFTokenMismatch", AuthenticationFailed),
     (403, "accessDenied.invalidCredentials", "kInvalidCredentials", AuthenticationFailed),
+    (403, "accessDenied.accountLocked", "kAccountLocked", AuthenticationFailed),
+    (403, "accessDenied.passwordExpired", "kPasswordExpired", AuthenticationFailed),
+    (403, "accessDenied.noCredentialsSupplied", "kNoCredentialsSupplied", AuthenticationFailed),
+    (403, "accessDenied.unverifiedLocation", "kUnverifiedLocation", AuthenticationFailed),
     (403, "accessDenied.invalidJwt", "kInvalidCredentials", AuthenticationFailed),
+    (403, "accessDenied.invalidJwtApp", "kInvalidCredentials", AuthenticationFailed),
     (403, "accessDenied.app", "kAccessDenied", AuthenticationFailed),
     (404, "notFound.app", "kNotFound", AuthenticationFailed),
     (403, "accessDenied.scope", "kAccessDenied", PermissionDenied),
-    (403, "accessDenied.instanceCreate", "kAccessDenied", PermissionDenied),
-    (403, "accessDenied.role", "kAccessDenied", PermissionDenied),
-    (403, "accessDenied.appReadOnly", "kAccessDenied", PermissionDenied),
-    (403, "accessDenied.inUse", "kAccessDenied", ExportRejected),
-    (403, "accessDenied.maintenance", "kMaintenance", VendorUnavailable),
+    *(
+        (403, f"accessDenied.{detail}", "kAccessDenied", PermissionDenied)
+        for detail in (
+            "instanceCreate",
+            "instanceRead",
+            "instanceDelete",
+            "role",
+            "principal",
+            "route",
+            "policy",
+            "unspecified",
+            "privateFacet",
+            "appDisabled",
+            "appReadOnly",
+            "appSuspended",
+        )
+    ),
+    (403, "accessDenied.inUse", "kAccessDenied", ExportConflict),
+    (403, "accessDenied.notDeletable", "kNotDeletable", ExportConflict),
+    (403, "accessDenied.maintenance", "kMaintenance", RateLimited),
     (404, "notFound.env", "kOrgControlInvalidOrg", InvalidConnection),
+    (404, "notFound.org", "kNotFound", InvalidConnection),
     (404, "notFound.instance", "kNotFound", ExportNotFound),
     (404, "notFound.unspecified", "kNotFound", ExportNotFound),
+    (404, "notFound.file", "kNotFound", UnexpectedResponse),
+    (404, "notFound.facet", "kNotFound", UnexpectedResponse),
+    (404, "notFound.property", "kNotFound", UnexpectedResponse),
     (408, "timeout.dbQuery", "kTimeout", VendorUnavailable),
+    (408, "timeout.unspecified", "kTimeout", VendorUnavailable),
+    (409, "conflict.unspecified", "kConflict", ExportRejected),
     (410, "expired.jwt", "kTokenExpired", AuthenticationFailed),
     (410, "expired.app", "kExpired", AuthenticationFailed),
+    (410, "expired.unspecified", "kExpired", AuthenticationFailed),
     (413, "tooLarge.unspecified", "kRequestTooLarge", ExportRejected),
     (429, "throttled.policy", "kThrottled", RateLimited),
+    (429, "throttled.unspecified", "kThrottled", RateLimited),
+    (429, "throttled.stalledCursor", "kThrottled", RateLimited),
+    (429, "tooBusy.unspecified", "kTooBusy", RateLimited),
     (429, "tooBusy.sandbox", "kTooBusy", RateLimited),
+    (500, "error.unspecified", "kError", VendorUnavailable),
     (500, "error.db", "kError", VendorUnavailable),
+    (500, "error.aborted", "kCancelled", VendorUnavailable),
+    (500, "error.facet", "kScriptError", VendorUnavailable),
     (501, "notImplemented.pointerUrl", "kNotImplemented", ExportRejected),
     (418, "tea.pot", "kOwnPolicy", ExportRejected),
     (200, "tea.pot", "kOwnPolicy", ExportRejected),
@@ -385,7 +538,7 @@ FAULTS = [
 
 def read_once(answer: Response) -> ExportError:
     with pytest.raises(ExportError) as caught:
-        Replay([answer], now=NOW).run(life(retry_attempts=1).check(ID))
+        Replay([answer] * 3, now=NOW).run(life(retry_attempts=1).check(ID))
     return caught.value
 
 
@@ -408,6 +561,8 @@ def test_faults_by_code(status: int, err_code: str, code: str, error: type[Expor
         ("kAccessDenied", 403, PermissionDenied),
         ("kTokenExpired", 410, AuthenticationFailed),
         ("kThrottled", 429, RateLimited),
+        ("kInvalidObject", 400, ExportRejected),
+        ("kNotImplemented", 501, ExportRejected),
         ("kUnheardOf", 503, VendorUnavailable),
     ],
 )
@@ -449,10 +604,34 @@ def test_removed_export_is_told_from_an_unknown_one_by_its_id() -> None:
         Replay([gone], now=NOW + 8 * 86400).run(life().check("r1"))
 
 
+def test_export_that_goes_while_it_is_looked_at_is_expired() -> None:
+    """The seventh day may end between the look at the export and the look at its archive."""
+    answers = [ok(row(state="ready")), fault("cortex.notFound.instance", "kNotFound", 404)]
+    assert Replay(answers, now=NOW + 8 * 86400).run(life().check(ID)).state is ExportState.EXPIRED
+    with pytest.raises(ExportNotFound):
+        Replay(answers, now=NOW + 6 * 86400).run(life().check(ID))
+
+
+def test_maintenance_is_a_refusal_that_passes() -> None:
+    """A create was not lost in it, and a wait goes on for as long as it takes."""
+    maintenance = fault("cortex.accessDenied.maintenance", "kMaintenance", 403)
+    with pytest.raises(RateLimited, match="maintenance"):
+        Replay([maintenance] * 5, now=NOW).run(life().submit(PAYLOAD))
+    replay = Replay([maintenance] * 50 + [ok(row(state="error"))], now=NOW)
+    with pytest.raises(ExportFailed):
+        replay.run(life().wait(ID))
+
+
+def test_create_that_conflicts_is_refused() -> None:
+    """A duplicate key is no queue: waiting for another export to end would not help."""
+    answer = fault("cortex.conflict.unspecified", "kConflict", 409)
+    with pytest.raises(ExportRejected):
+        Replay([answer], now=NOW).run(life().submit(PAYLOAD, conflict_deadline=NOW + 3600))
+
+
 def tagged(**fields: Any) -> dict[str, Any]:
     """A row of the list that our create of PAYLOAD made."""
-    medable = vendor(max_open=0)
-    return row(**{"description": f"mine {medable._tag(medable.prepare(PAYLOAD))}", **fields})
+    return row(**{"description": f"mine {TAG}", **fields})
 
 
 def test_unanswered_create_is_found_by_its_tag() -> None:
@@ -483,6 +662,30 @@ def test_unanswered_create_is_found_by_its_tag() -> None:
     ]
 
 
+def test_existing_exports_of_a_payload_come_newest_first() -> None:
+    """What is taken in place of a new export must not be last week's while there is today's."""
+    plan = life()
+    today, monday = tagged(_id="c" * 24, state="ready"), tagged(_id="b" * 24, state="ready")
+    answers = [page(today, row(_id="a" * 24), monday), page(today, monday)]
+    replay = Replay(answers, now=NOW)
+    found = replay.run(plan.call(plan.vendor.find(plan.vendor.prepare(PAYLOAD), 0.0)))
+    assert [export.export_id for export in found] == ["c" * 24, "b" * 24]
+    assert replay.run(plan.submit(plan.vendor.prepare(PAYLOAD), reuse=True)).export_id == "c" * 24
+
+
+def test_clock_that_is_ahead_does_not_hide_an_unanswered_create() -> None:
+    """The list tells the vendor's time, by which the export is new: creating it again would double it."""
+    behind = str((NOW - 900) * 1000)
+    stale = fault("cortex.invalidArgument.staleRequestSignature", "kStaleRequestSignature", 400)
+    found = page(tagged(created="2027-01-15T07:45:00.010Z"))
+    answers: list[Any] = [
+        Response(stale.status, {**stale.headers, "medable-server-time": behind}, stale.body),
+        NetworkError("reset", sent=True),
+        Response(found.status, {**found.headers, "medable-server-time": behind}, found.body),
+    ]
+    assert Replay(answers, now=NOW).run(life().submit(PAYLOAD)).export_id == ID
+
+
 def test_without_tag_an_unanswered_create_is_not_repeated() -> None:
     """Nothing could tell a second job from the first."""
     plan = life(tag_prefix="none")
@@ -502,7 +705,7 @@ def test_tag_depends_on_everything_that_is_asked_for() -> None:
         {"where": {}},
         {"paths": ["_id"]},
     ]
-    tags = {medable._tag(medable.prepare({**PAYLOAD, **change})) for change in changes}
+    tags = {tag("req", medable.prepare({**PAYLOAD, **change})) for change in changes}
     assert len(tags) == 3
 
 
@@ -537,6 +740,15 @@ def test_delete_takes_any_success(answer: Response) -> None:
     assert not Replay([fault("cortex.notFound.instance", status=404)]).run(life().delete(ID))
     with pytest.raises(UnexpectedResponse):
         Replay([Response(200, {}, b"<html>")]).run(life().delete(ID))
+
+
+@pytest.mark.parametrize("detail", ["inUse", "notDeletable"])
+def test_running_export_is_deleted_later(detail: str) -> None:
+    """It may be deleted when it has ended: a retry of the task can help."""
+    replay = Replay([fault(f"cortex.accessDenied.{detail}", "kNotDeletable", 403)])
+    with pytest.raises(ExportConflict, match="after it has ended") as caught:
+        replay.run(life().delete(ID))
+    assert not caught.value.permanent
 
 
 def test_ping_lists_one_export() -> None:
@@ -656,7 +868,7 @@ def test_credentials_are_secret_in_every_mode() -> None:
     """What signs is never shown."""
     assert SECRET in vendor().secrets
     assert TOKEN in vendor(auth_mode="bearer", password=TOKEN).secrets
-    session = vendor(**SESSION, fingerprint="f0")
+    session = vendor(**SESSION, fingerprint_token="f0")
     assert {"open sesame", "f0"} <= set(session.secrets)
     for one in (vendor(), session, vendor(auth_mode="bearer", password=TOKEN)):
         assert not any(secret in repr((one.auth, one.settings)) for secret in one.secrets)

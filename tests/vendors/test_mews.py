@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_provider_exports.core import ConnectionInfo, ExportState, Lifecycle, Response
+from airflow_provider_exports.core import ConnectionInfo, ExportState, Lifecycle, Request, Response
 from airflow_provider_exports.core.schemas import CREATE_REQUEST
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
@@ -21,6 +22,7 @@ from airflow_provider_exports.exceptions import (
     UnexpectedResponse,
     UnknownOutcome,
     UnknownStatus,
+    VendorUnavailable,
 )
 from airflow_provider_exports.vendors.mews import MewsVendor
 from airflow_provider_exports.vendors.mews.vendor import ENTITY_TYPES
@@ -29,6 +31,9 @@ from tests.core.replay import Replay, ok
 EXPORT_ID = "f327f6d7-a0c8-43ff-b62a-b09700cd8de9"
 UUID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 NOW = 1_800_000_000.0  # 2027-01-15T08:00:00Z
+SAMPLES = Path(__file__).parent / "samples"
+EXAMPLES = json.loads((SAMPLES / "mews-examples.json").read_text())
+EXAMPLES_NOW = 1_698_200_000.0  # 2023-10-25T02:13:20Z, when the first export of the examples was ready
 
 
 def vendor(**extra: Any) -> MewsVendor:
@@ -66,31 +71,93 @@ def window(start: str, end: str) -> dict[str, Any]:
     return {"EntityType": "Payment", "Filters": {"UpdatedUtc": {"StartUtc": start, "EndUtc": end}}}
 
 
-def test_create_sends_the_documented_body() -> None:
-    """Tokens and client stand in the body, times in the vendor's form, nothing else is added."""
-    replay = Replay([ok({"Export": export()})])
-    mews = life()
-    payload = mews.vendor.prepare(
-        MewsVendor.compose(
-            {"entity_type": "Payment", "start_utc": "2026-12-01 00:00:00+00:00", "end_utc": "2026-12-02"},
-            None,
-        )
+def documented() -> Lifecycle:
+    """The client of the vendor's examples."""
+    extra = {"client_token": "made-up-client-token", "client": "Sample Client 1.0.0"}
+    return Lifecycle(
+        MewsVendor(ConnectionInfo("mews_default", password="made-up-access-token", extra=extra)),
+        chance=lambda: 0.5,
     )
-    created = replay.run(mews.submit(payload))
-    request = replay.requests[0]
-    assert (request.method, request.path) == ("POST", "/api/connector/v1/exports/add")
-    assert request.json["Client"].startswith("airflow-provider-exports ")
-    assert {name: request.json[name] for name in ("ClientToken", "AccessToken")} == {
-        "ClientToken": "client",
-        "AccessToken": "access",
-    }
-    assert request.json["EntityType"] == "Payment"
-    assert request.json["Filters"] == {
-        "UpdatedUtc": {"StartUtc": "2026-12-01T00:00:00Z", "EndUtc": "2026-12-02T00:00:00Z"}
-    }
-    assert "Authorization" not in request.headers
-    assert (created.export_id, created.state) == (EXPORT_ID, ExportState.QUEUED)
-    assert "client" not in repr(request)
+
+
+@pytest.mark.parametrize(
+    ("example", "parameters"),
+    [
+        (
+            "add",
+            {
+                "entity_type": "Reservation",
+                "enterprise_ids": ["3fa85f64-5717-4562-b3fc-2c963f66afa6"],
+                "start_utc": "2020-11-04 01:00:00+01:00",
+                "end_utc": "2020-11-05",
+            },
+        ),
+        ("first add", {"entity_type": "OrderItem"}),
+    ],
+)
+def test_create_is_the_vendors_example(example: str, parameters: dict[str, Any]) -> None:
+    """Path, headers and body are those of the documentation, and so is what we read of the answer."""
+    sample, mews = EXAMPLES[example], documented()
+    replay = Replay([ok(sample["response"])])
+    created = replay.run(mews.submit(mews.vendor.prepare(MewsVendor.compose(parameters, None))))
+    assert replay.requests == [
+        Request(
+            "POST",
+            "/api/connector/v1/exports/add",
+            json=sample["request"],
+            idempotent=False,
+            operation="exports/add",
+        )
+    ]
+    assert (created.export_id, created.state) == (sample["response"]["Export"]["Id"], ExportState.QUEUED)
+    assert not any(secret in repr(replay.requests) for secret in mews.vendor.secrets)
+
+
+@pytest.mark.parametrize("example", ["getAll", "first getAll"])
+def test_lookup_is_the_vendors_example(example: str) -> None:
+    """One request for four exports; each has the state, expiry and files that the documentation shows."""
+    sample, mews = EXAMPLES[example], documented()
+    ids = sample["request"]["ExportIds"]
+    replay = Replay([ok(sample["response"])], now=EXAMPLES_NOW)
+    seen = replay.run(mews.check_many(ids))
+    assert replay.requests == [
+        Request(
+            "POST", "/api/connector/v1/exports/getAll", json=sample["request"], operation="exports/getAll"
+        )
+    ]
+    assert [seen[one].state for one in ids] == [
+        ExportState.READY,
+        ExportState.QUEUED,
+        ExportState.RUNNING,
+        ExportState.EXPIRED,
+    ]
+    assert [file.size for file in seen[ids[0]].files] == [1215279, 1398362]
+    assert [file.url for file in seen[ids[0]].files] == [
+        entry["Url"] for entry in sample["response"]["Exports"][0]["Files"]
+    ]
+    assert [str(seen[one].expires_at) for one in ids] == [
+        "2023-10-26 11:42:28+00:00",
+        "None",
+        "None",
+        "2023-10-24 14:12:30+00:00",
+    ]
+
+
+def test_look_at_one_export_is_one_lookup() -> None:
+    """The same request with one id."""
+    mews = documented()
+    replay = Replay([found(export())])
+    replay.run(mews.check(EXPORT_ID))
+    body = {**EXAMPLES["getAll"]["request"], "ExportIds": [EXPORT_ID]}
+    assert replay.requests == [
+        Request(
+            "POST",
+            "/api/connector/v1/exports/getAll",
+            json=body,
+            operation="exports/getAll",
+            export_id=EXPORT_ID,
+        )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +215,8 @@ def test_unknown_status_waits_or_fails_as_the_connection_says() -> None:
         ok({"Exports": None}),
         found({"Status": "Success"}),
         found(export("Success", Files=[{"Url": "https://x.example"}])),
+        found(export("Success", Files=None)),
+        found({name: value for name, value in export("Success").items() if name != "Files"}),
         found(export("Success", ExpiresUtc="soon")),
     ],
 )
@@ -214,6 +283,22 @@ def test_lookup_takes_a_thousand_ids_and_isolates_a_bad_one() -> None:
     assert len(halving.requests) == 7
 
 
+@pytest.mark.parametrize(("status", "attempts"), [(408, 5), (413, 1)])
+def test_lookup_that_is_too_much_asks_for_fewer_ids(status: int, attempts: int) -> None:
+    """408 and 413 mean that the batch is too large; when one id is too much, it is not about the batch."""
+    ids = [f"{number:08d}-0000-4000-8000-000000000000" for number in range(8)]
+
+    def slow(request: Any) -> Response:
+        wanted = request.json["ExportIds"]
+        return message(status, "Too much.") if len(wanted) > 2 else found(*(export(Id=i) for i in wanted))
+
+    replay = Replay([slow] * 40)
+    assert list(replay.run(life().check_many(ids))) == ids
+    assert len(replay.requests) == 3 * attempts + 4
+    with pytest.raises((ExportRejected, VendorUnavailable), match=str(status)):
+        Replay([message(status, "Too much.")] * 40).run(life().check_many(ids))
+
+
 def test_refusal_that_is_not_about_ids_is_not_halved_for_ever() -> None:
     """When everything is refused, fifty refusals are enough to know."""
     ids = [f"{number:08d}-0000-4000-8000-000000000000" for number in range(1000)]
@@ -223,10 +308,41 @@ def test_refusal_that_is_not_about_ids_is_not_halved_for_ever() -> None:
     assert len(replay.requests) == 51
 
 
-def test_wrong_address_is_said() -> None:
-    """The API answers 404 for an address, never for an export."""
-    with pytest.raises(ExportRejected, match="platform address"):
-        Replay([message(404, "Not found.")]).run(life().check(EXPORT_ID))
+@pytest.mark.parametrize(
+    ("status", "said"), [(404, "Check the platform address"), (410, "has discontinued this operation")]
+)
+def test_wrong_address_is_said(status: int, said: str) -> None:
+    """The API answers 404 for an address and 410 for an operation, never for an export."""
+    refused = message(status, "Resource not found.")
+    mews = life()
+    for plan in (
+        mews.submit({"EntityType": "Bill"}),
+        mews.check(EXPORT_ID),
+        mews.check_many([EXPORT_ID, UUID]),
+        mews.call(mews.vendor.ping()),
+    ):
+        with pytest.raises(ExportRejected, match=said) as caught:
+            Replay([refused]).run(plan)
+        assert f"(HTTP {status})" in str(caught.value)
+        assert "does not know it" not in str(caught.value)
+
+
+def test_refusals_name_the_vendors_request() -> None:
+    """Each answer has a Request-Id, which the vendor's support asks for; nothing else is taken for one."""
+    body = {"Message": "Invalid EntityType.", "RequestId": UUID}
+    with pytest.raises(ExportRejected, match=f"Request-Id {UUID}"):
+        Replay([ok(body, 400, request_id=UUID)]).run(life().submit({"EntityType": "Bill"}))
+    with pytest.raises(ExportRejected) as caught:
+        Replay([ok(body, 400, request_id="<b>anything</b>")]).run(life().submit({"EntityType": "Bill"}))
+    assert "anything" not in str(caught.value)
+
+
+def test_sizes_may_be_written_with_a_fraction() -> None:
+    """The page of 2023 calls SizeInBytes a number; bytes are whole."""
+    files = [{"Url": "https://files.example/1", "SizeInBytes": 3.0}]
+    raw = export("Success", Files=files, ExpiresUtc="2027-01-22T08:00:00Z")
+    size = Replay([found(raw)], now=NOW).run(life().check(EXPORT_ID)).files[0].size
+    assert (size, type(size)) == (3, int)
 
 
 def test_ids_are_matched_by_value_not_by_position() -> None:
@@ -244,6 +360,9 @@ def test_ping_accepts_the_400_for_its_made_up_id() -> None:
     plan = life()
     with pytest.raises(AuthenticationFailed):
         Replay([message(401, "Invalid token.")]).run(plan.call(plan.vendor.ping()))
+    plan = life(language_code="xx-XX", culture_code="en-GB")
+    with pytest.raises(ExportRejected, match="Invalid LanguageCode"):
+        Replay([message(400, "Invalid LanguageCode.")]).run(plan.call(plan.vendor.ping()))
 
 
 def test_datasources_are_the_entity_types() -> None:
@@ -327,6 +446,20 @@ def test_invalid_payloads(payload: dict[str, Any], said: str) -> None:
     assert said in problems(payload)
 
 
+def test_day_that_no_calendar_has_is_told() -> None:
+    """Also in a payload that was not prepared: the schema knows the form of a date only."""
+    posting = {"Start": "2026-02-30", "End": "2026-03-01"}
+    payload = {"EntityType": "LedgerEntry", "Filters": {"LedgerEntryFilters": {"Posting": posting}}}
+    assert "is no time or date" in problems(payload)
+    with pytest.raises(InvalidPayload, match="is no range of dates"):
+        vendor().check(payload, NOW)
+
+
+def test_missing_entity_type_is_not_taken_for_a_ledger_entry() -> None:
+    """Only what is wrong is told."""
+    assert "LedgerEntry" not in problems({})
+
+
 def test_window_borders_are_exact() -> None:
     """Exactly 180 days, ending exactly five minutes ago, is allowed."""
     vendor().check(window("2026-07-19T07:55:00Z", "2027-01-15T07:55:00Z"), NOW)
@@ -374,8 +507,6 @@ def test_language_goes_with_every_request() -> None:
 
 def test_schema_agrees_with_the_vendors_own_definition(openapi: dict[str, Any]) -> None:
     """Names, required fields and limits are those of the vendor's OpenAPI definition."""
-    from pathlib import Path
-
     import airflow_provider_exports.vendors.mews as package
     from airflow_provider_exports.core import schemas
 
@@ -393,8 +524,6 @@ def test_schema_agrees_with_the_vendors_own_definition(openapi: dict[str, Any]) 
 @pytest.fixture(scope="module")
 def openapi() -> dict[str, Any]:
     """The part of the vendor's definition that bears on us; source: its published OpenAPI document."""
-    from pathlib import Path
-
-    sample = json.loads((Path(__file__).parent / "samples" / "mews-openapi-extract.json").read_text())
+    sample = json.loads((SAMPLES / "mews-openapi-extract.json").read_text())
     assert isinstance(sample, dict)
     return sample

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from airflow_provider_exports.core import ConnectionInfo, Export, ExportState, Lifecycle, Request, Response
+from airflow_provider_exports.core import (
+    ConnectionInfo,
+    Expiry,
+    Export,
+    ExportState,
+    Lifecycle,
+    Links,
+    Response,
+)
 from airflow_provider_exports.core.wire import NetworkError
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
@@ -24,6 +34,7 @@ from airflow_provider_exports.exceptions import (
     UnknownOutcome,
     VendorUnavailable,
 )
+from airflow_provider_exports.testing.conformance import VendorConformance
 from airflow_provider_exports.vendors.onna import OnnaVendor, query
 from airflow_provider_exports.vendors.onna.settings_template import default_settings
 from tests.core.replay import Replay, ok
@@ -113,6 +124,11 @@ def obj(name: str = NAME, **fields: Any) -> dict[str, Any]:
     }
 
 
+def look(**fields: Any) -> dict[str, Any]:
+    """The object as a wait asks for it."""
+    return {name: value for name, value in obj(**fields).items() if name != "settings"}
+
+
 FILE = {"filename": "x.zip", "content_type": "application/zip", "size": 10, "extension": "zip", "md5": None}
 CONFLICT = ok(
     {
@@ -130,6 +146,22 @@ def read(raw: Any, **extra: Any) -> Export:
     return Replay([*LOGIN, *[ok(raw)] * 3], now=NOW).run(life(**extra).check(NAME))
 
 
+Sent = tuple[str, str, dict[str, str], dict[str, str], Any]
+
+
+def signed(method: str, path: str, params: dict[str, str] | None = None, body: Any = None) -> Sent:
+    """A request with the token that ``LOGIN`` gives, and nothing else."""
+    return method, path, params or {}, {"Authorization": f"Bearer {LOGIN[1].body.decode()}"}, body
+
+
+def sent(replay: Replay) -> list[Sent]:
+    """Every request field by field: method, path, query, headers, body."""
+    return [
+        (request.method, request.path, dict(request.params), dict(request.headers), request.json)
+        for request in replay.requests
+    ]
+
+
 def seen(replay: Replay) -> list[tuple[str, str]]:
     """What was asked after the login."""
     return [(request.method, request.path) for request in replay.requests if request.signed]
@@ -142,28 +174,125 @@ def problems(changes: dict[str, Any], **extra: Any) -> str:
     return str(caught.value)
 
 
-def test_login_create_and_start_are_sent_as_documented() -> None:
-    """Two steps to a token, the object into the user's folder, then the start by title and URL."""
-    replay = Replay([*LOGIN, ok(summary(), 201), ok({})])
-    export = replay.run(life().submit(PAYLOAD))
-    code, token, create, start = replay.requests
-    assert (code.method, code.path) == ("GET", f"{API}/@oauthgetcode")
-    assert code.params == {"client_id": "canonical", "scope": "ACME"}
-    assert (token.method, token.path) == ("POST", "/auth/oauth/get_auth_token")
-    assert token.headers == {"Accept": "application/json"}
-    assert token.json == {
-        "grant_type": "user",
-        "code": "0123456789abcdef",
-        "username": USER,
-        "password": "s3same",
-        "scopes": ["ACME"],
-        "client_id": "canonical",
-    }
-    assert (create.method, create.path, create.json) == ("POST", FOLDER, PAYLOAD)
-    assert create.headers["Authorization"] == f"Bearer {LOGIN[1].body.decode()}"
-    assert (start.method, start.path) == ("POST", f"{API}/@multiFileExport")
-    assert start.json == {"title": PAYLOAD["title"], "resource_url": summary()["@id"]}
+LOGIN_SENT: list[Sent] = [
+    ("GET", f"{API}/@oauthgetcode", {"client_id": "canonical", "scope": "ACME"}, {}, None),
+    (
+        "POST",
+        "/auth/oauth/get_auth_token",
+        {},
+        {"Accept": "application/json"},
+        {
+            "grant_type": "user",
+            "code": "0123456789abcdef",
+            "username": USER,
+            "password": "s3same",
+            "scopes": ["ACME"],
+            "client_id": "canonical",
+        },
+    ),
+]
+START = {"title": SHORT["title"], "resource_url": f"{HOST}{FOLDER}/{NAME}"}
+REQUESTS: dict[str, tuple[Callable[[Lifecycle], Any], list[Response], list[Sent]]] = {
+    "create and start": (
+        lambda life: life.submit(PAYLOAD),
+        [ok(summary(), 201), ok({})],
+        [signed("POST", FOLDER, body=PAYLOAD), signed("POST", f"{API}/@multiFileExport", body=START)],
+    ),
+    "get": (
+        lambda life: life.check(NAME),
+        [ok(obj())],
+        [signed("GET", f"{FOLDER}/{NAME}", {"omit": "settings"})],
+    ),
+    "find": (
+        lambda life: life.call(life.vendor.find(PAYLOAD, 0.0)),
+        [ok(obj()), ok({}, 404)],
+        [signed("GET", f"{FOLDER}/{NAME}"), signed("GET", f"{FOLDER}/{NAME}-2")],
+    ),
+    "list": (
+        lambda life: life.call(life.vendor.list_exports()),
+        [ok({"updates": [], "total": 0, "deleted": [], "cursor": None})],
+        [signed("GET", f"{API}/@data", {"types": "Export"})],
+    ),
+    "list of the folder": (
+        lambda life: life.call(life.vendor.list_exports()),
+        [ok({}, 412), ok({**summary(), "length": 0, "items": []})],
+        [
+            signed("GET", f"{API}/@data", {"types": "Export"}),
+            signed("GET", FOLDER, {"fullobjects": "true"}),
+        ],
+    ),
+    "delete": (lambda life: life.delete(NAME), [Response(200)], [signed("DELETE", f"{FOLDER}/{NAME}")]),
+    "datasources": (
+        lambda life: life.call(life.vendor.list_datasources()),
+        [ok(["SlackEDatasource"]), ok({"updates": [], "cursor": None})],
+        [
+            signed("GET", f"{API}/@enabledDSTypes"),
+            signed("GET", f"{API}/@data", {"types": "SlackEDatasource"}),
+        ],
+    ),
+    "who am I": (
+        lambda life: life.call(life.vendor.ping()),
+        [ok({"login": USER})],
+        [signed("POST", "/auth/oauth/me", {"scope": "ACME"})],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_requests_are_sent_as_documented(name: str) -> None:
+    """Two steps to a token, then each call: nothing of a request is other than the vendor's pages say."""
+    make, answers, wanted = REQUESTS[name]
+    replay = Replay([*LOGIN, *answers])
+    replay.run(make(life()))
+    assert sent(replay) == [*LOGIN_SENT, *wanted]
+
+
+def test_created_export_runs_once_it_is_started() -> None:
+    """The id is the one that was asked for."""
+    export = Replay([*LOGIN, ok(summary(), 201), ok({})]).run(life().submit(PAYLOAD))
     assert (export.export_id, export.state) == (NAME, ExportState.RUNNING)
+
+
+def option(value: Any) -> dict[str, Any]:
+    """An option of the settings; its ``value`` is what counts."""
+    return {"selected": True, "viewValue": str(value), "value": value}
+
+
+# Those of the vendor's script; of its 31 contract columns only these are known by name.
+COLUMNS = {
+    "onna.canonical.behaviors.metadata.IMetadata": (
+        "content_type resource_name author content_length company processing_title md5 date_modified "
+        "other_metadata application_name processing_exception date_created extension"
+    ),
+    "onna.canonical.behaviors.origin.IOrigin": (
+        "origin_created_by origin origin_modified_by origin_targeted_users origin_other_metadata "
+        "origin_server_modified origin_exception filter origin_label_ids"
+    ),
+    "onna.canonical.content.resources.eslack.IESlack": "workspace_id workspace_name",
+    "onna.canonical.behaviors.conversation.IConversation": "thread_id thread_name thread_type",
+    "onna.canonical.behaviors.related_users.IRelatedUsers": "related_users",
+    "onna.canonical.behaviors.machine_learning.IMachineLearning": "nist language",
+    "onna.canonical.behaviors.folderdata.IFolderData": "revision parent_folder orig_path",
+    "onna.canonical.behaviors.xtag.IXTag": "tags",
+    "onna.canonical.content.resource.IResource": "title",
+    "guillotina.behaviors.dublincore.IDublinCore": "expiration_date description effective_date tags",
+    "guillotina.behaviors.dynamic.IDynamicFieldValues": "values",
+    "onna.canonical.content.resources.mail.IMail": (
+        "subject to_mail from_mail is_starred bcc_mail cc_mail is_important message_id"
+    ),
+    "onna.canonical.content.resources.confluence.IConfluence": (
+        "ancestors space_type space space_name confluence_labels"
+    ),
+    "onna.canonical.content.resources.jira.IJira": "thread_id thread_name thread_type",
+    "onna.canonical.content.resources.workplace.IWorkplace": "thread_id thread_name thread_type",
+    "onna.canonical.content.resources.zendesk.IZendesk": (
+        "thread_name requester status thread_id tags group priority thread_type organization assignee"
+    ),
+    "onna.canonical.behaviors.contract.IContract": (
+        "deal_summary term_type amount amount_currency contract_number contract_type contract_status "
+        "legal_entity departments contract_owner"
+    ),
+}
 
 
 def test_payload_of_the_slack_example() -> None:
@@ -171,10 +300,12 @@ def test_payload_of_the_slack_example() -> None:
     (settings,) = PAYLOAD["settings"]
     assert set(PAYLOAD) == {"@type", "id", "title", "settings"}
     assert PAYLOAD["@type"] == "Export"
-    assert settings == {
-        **default_settings(),
-        "name": SHORT["title"],
+    assert PAYLOAD["title"] == "Export-PastWeek-2027-01-10"
+    assert {name: value for name, value in settings.items() if name not in ("meta", "formattedMeta")} == {
+        "name": "Export-PastWeek-2027-01-10",
         "created_by": USER,
+        "exportType": "advanced",
+        "scope_uuid": None,
         "scope_query": {
             "advanced": {
                 "and": [
@@ -185,23 +316,6 @@ def test_payload_of_the_slack_example() -> None:
                 ]
             }
         },
-    }
-    assert {
-        name: settings[name]
-        for name in (
-            "exportType",
-            "scope_uuid",
-            "exclude_nist",
-            "include_family",
-            "dedupe_parents",
-            "prefer_pdf",
-            "message_context_days",
-            "slack_as_single_message",
-            "use_original_filename",
-        )
-    } == {
-        "exportType": "advanced",
-        "scope_uuid": None,
         "exclude_nist": True,
         "include_family": True,
         "dedupe_parents": False,
@@ -209,59 +323,53 @@ def test_payload_of_the_slack_example() -> None:
         "message_context_days": 0,
         "slack_as_single_message": True,
         "use_original_filename": False,
-    }
-    values = {
-        block: {name: option["value"] for name, option in settings[block].items()}
-        for block in ("documentNumbering", "volumeNumbering", "subdirectoryNumbering", "loadFileFormat")
-    }
-    assert values == {
         "documentNumbering": {
-            "fieldName": "ControlNumber",
-            "prefix": "CN",
-            "startNumber": 1,
-            "digits": 8,
-            "groupIdentifierField": "GroupID",
+            "fieldName": option("ControlNumber"),
+            "prefix": option("CN"),
+            "startNumber": option(1),
+            "digits": option(8),
+            "groupIdentifierField": option("GroupID"),
         },
-        "volumeNumbering": {"prefix": "VOL", "startNumber": 1, "digits": 3, "maxSize": 2000},
+        "volumeNumbering": {
+            "prefix": option("VOL"),
+            "startNumber": option(1),
+            "digits": option(3),
+            "maxSize": option(2000),
+        },
         "subdirectoryNumbering": {
-            "includeNatives": False,
-            "exportTextSeparately": False,
-            "textFileEncoding": "utf-8",
-            "nativeFolderName": "NATIVE",
-            "textFolderName": "TEXT",
-            "startNumber": 1,
-            "digits": 3,
-            "maxFilesPerFolder": 500,
+            "includeNatives": option(False),
+            "exportTextSeparately": option(False),
+            "textFileEncoding": option("utf-8"),
+            "nativeFolderName": option("NATIVE"),
+            "textFolderName": option("TEXT"),
+            "startNumber": option(1),
+            "digits": option(3),
+            "maxFilesPerFolder": option(500),
         },
         "loadFileFormat": {
-            "format": "csv",
-            "encoding": "utf-8",
-            "columnCharacter": 44,
-            "quoteCharacter": 34,
-            "newLineCharacter": 10,
-            "multivalueCharacter": 59,
-            "nestedCharacter": 92,
+            "format": option("csv"),
+            "encoding": option("utf-8"),
+            "columnCharacter": option(44),
+            "quoteCharacter": option(34),
+            "newLineCharacter": option(10),
+            "multivalueCharacter": option(59),
+            "nestedCharacter": option(92),
         },
     }
 
 
-def test_both_blocks_of_columns_say_the_same() -> None:
-    """Which of them the vendor obeys is not published."""
+def test_all_known_columns_are_selected_in_both_blocks() -> None:
+    """Which of the two blocks the vendor obeys is not published, so they say the same."""
     settings = default_settings()
-    meta = {
-        f"{interface}|{column['value']}"
-        for interface, columns in settings["meta"].items()
-        for column in columns
-        if column["selected"]
+    wanted = {interface: names.split() for interface, names in COLUMNS.items()}
+    assert settings["meta"] == {
+        interface: [option(name) for name in names] for interface, names in wanted.items()
     }
-    formatted = {
-        child["value"]
-        for group in settings["formattedMeta"]
-        for child in group["children"]
-        if child["isSelected"]
-    }
-    assert meta == formatted
-    assert "onna.canonical.behaviors.conversation.IConversation|thread_name" in meta
+    assert [child for group in settings["formattedMeta"] for child in group["children"]] == [
+        {"label": name, "value": f"{interface}|{name}", "isSelected": True, "isHidden": True}
+        for interface, names in wanted.items()
+        for name in names
+    ]
 
 
 def test_windows_of_whole_days() -> None:
@@ -312,9 +420,9 @@ def test_conditions_of_a_template_stay_beside_those_of_the_run() -> None:
     assert conditions is not None
     assert term in conditions
     assert old not in conditions
-    nested = {"or": [term, old]}
-    scope = prepared({"template": {"scope_query": {"advanced": nested}}})
-    assert nested in (query.conditions(scope["settings"][0]["scope_query"]) or [])
+    for nested in ({"or": [term, old]}, {"or": [term]}):
+        scope = prepared({"template": {"scope_query": {"advanced": nested}}})
+        assert nested in (query.conditions(scope["settings"][0]["scope_query"]) or [])
 
 
 @pytest.mark.parametrize(
@@ -353,6 +461,7 @@ def test_id_is_that_of_the_occurrence() -> None:
     assert prepared({"modified_before": "2027-01-11"})["id"] != NAME
     assert prepared(id_prefix="nightly.")["id"].startswith("nightly.")
     assert prepared({"id": "mine"})["id"] == "mine"
+    vendor().check(prepared({"id": "$ A-1._@$^()+= "}), NOW)
     untitled = prepared({"title": None})
     assert untitled["title"] == untitled["id"] == untitled["settings"][0]["name"]
     assert vendor().prepare(untitled) == untitled
@@ -368,6 +477,7 @@ def test_id_is_that_of_the_occurrence() -> None:
         ({"id": "_hidden"}, "starts with neither"),
         ({"id": "a/b"}, "starts with neither"),
         ({"id": ".."}, "starts with neither"),
+        ({"id": "weekly\n"}, "starts with neither"),
         ({"template": "weekly"}, "one object"),
         ({"settings": [{}, {}]}, "one object"),
         ({"settings": {"loadFileFormat": {"format": "csv"}}}, "selected, viewValue and value"),
@@ -398,6 +508,7 @@ def test_window_settles() -> None:
     """Sources are synced every 20 to 30 minutes; without an end there is nothing to wait for."""
     end = datetime(2027, 1, 10, tzinfo=UTC).timestamp()
     assert vendor().settled_at(PAYLOAD) == end + 1800
+    assert vendor().settled_at(prepared({"modified_after": None})) == end + 1800
     assert vendor(allow_future=True).settled_at(PAYLOAD) is None
     assert vendor().settled_at(prepared({"modified_before": None})) is None
     broken = prepared({"modified_before": None})
@@ -417,7 +528,11 @@ def test_window_settles() -> None:
         ({"status": "done", "file": FILE}, ExportState.READY),
         ({"file": FILE}, ExportState.READY),
         ({"file": {**FILE, "size": 0}}, ExportState.RUNNING),
-        ({"status": "what", "files": {"VOL001": FILE}}, ExportState.READY),
+        ({"file": {**FILE, "size": None}}, ExportState.RUNNING),
+        ({"file": {**FILE, "size": True}}, ExportState.RUNNING),
+        ({"status": "done", "file": {**FILE, "size": None}}, ExportState.READY),
+        ({"status": "what", "file": FILE}, ExportState.RUNNING),
+        ({"status": "what", "error": "settings[0] has no meta"}, ExportState.FAILED),
         ({"status": "what"}, ExportState.RUNNING),
         ({"sync_status": "error", "error": "settings[0] has no meta"}, ExportState.FAILED),
         ({"exception": {"code": 3}}, ExportState.FAILED),
@@ -426,10 +541,14 @@ def test_window_settles() -> None:
     ],
 )
 def test_state_follows_from_word_file_and_error(fields: dict[str, Any], state: ExportState) -> None:
-    """In this order; an object without any of them is running."""
+    """An object without any of them is running, and so is one with a word that nobody knows.
+
+    Beside such a word a file may still be written to; an error ends the export whatever the word is.
+    """
     export = read(obj(**fields))
     assert export.state is state
     assert export.documented is (fields.get("status") != "what")
+    assert bool(export.files) is (state is ExportState.READY)
 
 
 def test_reason_of_a_failure_is_told_without_secrets() -> None:
@@ -467,6 +586,7 @@ def test_files_are_named_by_us() -> None:
     [
         [],
         {**obj(), "@id": None},
+        {name: value for name, value in obj().items() if name != "@name"},
         {**obj(), "@type": "Rule"},
         obj(status="done"),
         obj(status="done", file=None),
@@ -593,27 +713,89 @@ def test_code_that_was_used_up_is_replaced() -> None:
             ExportRejected,
             "Bad; jsonDecodeError",
         ),
+        (
+            412,
+            {
+                "error": {"type": "PreconditionFailed", "message": "Invalid id"},
+                "reason": "invalidId",
+                "details": "Invalid id",
+                "type": "PreconditionFailed",
+            },
+            ExportRejected,
+            "Invalid id; invalidId",
+        ),
+        (
+            412,
+            {
+                "reason": "notAllowed",
+                "details": "Not here",
+                "type": "PreconditionFailed",
+                "message": "Type not allowed",
+            },
+            ExportRejected,
+            "Type not allowed; Not here; notAllowed",
+        ),
         (412, "text", ExportRejected, "text"),
         (412, [], ExportRejected, "HTTP 412"),
+        (412, {"reason": "r", "deserialization_errors": 7}, ExportRejected, "HTTP 412.*r"),
+        (
+            401,
+            {
+                "reason": "unauthorized",
+                "details": "No right",
+                "type": "Unauthorized",
+                "message": "May not add",
+            },
+            PermissionDenied,
+            "May not add; No right; unauthorized",
+        ),
+        (
+            401,
+            {"reason": "You are not authorized to view", "content": "x", "auth": USER},
+            PermissionDenied,
+            "not authorized to view",
+        ),
         (409, {}, RateLimited, "database is busy"),
-        (409, "no JSON object", RateLimited, "database is busy"),
+        (409, {"reason": "locked"}, ExportRejected, "HTTP 409.*locked"),
+        (409, "no JSON object", ExportRejected, "no JSON object"),
     ],
 )
 def test_refused_creates(status: int, body: Any, error: type[Exception], said: str) -> None:
     """The framework's error bodies are read whatever their shape."""
     with pytest.raises(error, match=said):
-        Replay([*LOGIN, *[ok(body, status)] * 5]).run(life().submit(PAYLOAD))
+        Replay([*LOGIN, *answers_to(ok(body, status))]).run(life().submit(PAYLOAD))
 
 
-def test_conflict_without_json_is_a_busy_database() -> None:
-    """An empty 409 is a write conflict, tried again; it is never taken for a duplicate."""
-    replay = Replay([*LOGIN, Response(409), ok(summary(), 201), ok({})])
+def answers_to(refusal: Response) -> list[Response]:
+    """A 401 leads to a new login and one more try, a busy database to four more."""
+    return [refusal, *LOGIN, refusal] if refusal.status == 401 else [refusal] * 5
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_conflict_that_says_nothing_is_a_busy_database(body: bytes) -> None:
+    """Such a 409 is a write conflict, tried again after a pause; it is never taken for a duplicate."""
+    replay = Replay([*LOGIN, Response(409, {}, body), ok(summary(), 201), ok({})])
     assert replay.run(life().submit(PAYLOAD)).state is ExportState.RUNNING
+    assert len(replay.pauses) == 1
 
 
-def test_unwell_login_server_is_waited_for() -> None:
+def test_fault_of_the_framework_is_looked_behind() -> None:
+    """A 500 to a create says nothing about the export: its id is looked for before it is sent again."""
+    fault = {
+        "message": "Error on execution of view 5f",
+        "reason": "unknownError",
+        "details": "D",
+        "eid": "5f",
+    }
+    replay = Replay([*LOGIN, ok(fault, 500), ok(obj(status="created")), ok({}, 404), ok({})])
+    assert replay.run(life().submit(PAYLOAD)).state is ExportState.RUNNING
+    assert seen(replay)[:2] == [("POST", FOLDER), ("GET", f"{FOLDER}/{NAME}")]
+
+
+@pytest.mark.parametrize("reason", ["oauthServerFailure", "userApiTimeout"])
+def test_unwell_login_server_is_waited_for(reason: str) -> None:
     """424 passes like a 503."""
-    down = ok({"reason": "oauthServerFailure", "message": "Down"}, 424)
+    down = ok({"reason": reason, "message": "Down", "retries": 3, "status": 500, "text": "x"}, 424)
     assert Replay([*LOGIN, down, ok(obj())]).run(life().check(NAME)).export_id == NAME
     with pytest.raises(VendorUnavailable, match="Down"):
         Replay([*LOGIN, *[down] * 5]).run(life().check(NAME))
@@ -703,21 +885,31 @@ def test_list_follows_the_cursor_and_keeps_to_the_own_folder() -> None:
     """An id is good in its own folder only; newest first; broken entries hide nothing."""
     newer = obj("b", status="done", file=FILE, creation_date="2027-01-15T07:59:30+00:00")
     foreign = {**obj("c", status="done"), "@id": f"{HOST}{API}/colleague@example.com/c", "file": FILE}
-    replay = Replay(
-        [*LOGIN, data(obj("a", status="created"), foreign, cursor="n"), data({"status": "x"}, newer)]
-    )
+    replay = Replay([*LOGIN, data(obj("a", status="created"), foreign, cursor="n"), data(newer)])
     plan = life()
     exports = replay.run(plan.call(plan.vendor.list_exports()))
     assert [export.export_id for export in exports] == ["b", "a"]
-    assert [dict(request.params) for request in replay.requests[2:]] == [
-        {"types": "Export"},
-        {"types": "Export", "cursor": "n"},
+    assert sent(replay)[2:] == [
+        signed("GET", f"{API}/@data", {"types": "Export"}),
+        signed("GET", f"{API}/@data", {"types": "Export", "cursor": "n"}),
     ]
 
 
-@pytest.mark.parametrize("answer", [data(summary("a")), ok({}, 412)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        data(summary("a")),
+        data({"title": "T", "@uid": "u", "creation_date": "2027-01-15T07:59:30+00:00"}),
+        data({**summary("a"), "status": "done"}),
+        data("x"),
+        ok({}, 412),
+    ],
+)
 def test_list_falls_back_to_the_folder(answer: Response) -> None:
-    """Entries without a state, or no list at all: the folder shows whole objects."""
+    """Entries without state or file, or no list at all: the folder shows whole objects.
+
+    There a broken one hides nothing.
+    """
     replay = Replay([*LOGIN, answer, folder(obj("a", status="created"), {**obj("e", status="done")}, "x")])
     plan = life()
     exports = replay.run(plan.call(plan.vendor.list_exports()))
@@ -727,12 +919,11 @@ def test_list_falls_back_to_the_folder(answer: Response) -> None:
 
 @pytest.mark.parametrize("answer", [ok([]), ok({"updates": None})])
 def test_lists_of_another_shape_are_reported(answer: Response) -> None:
-    """Neither is taken for an empty list."""
-    plan = life()
-    with pytest.raises(UnexpectedResponse):
-        Replay([*LOGIN, answer]).run(plan.call(plan.vendor.list_exports()))
-    with pytest.raises(UnexpectedResponse):
-        Replay([*LOGIN, ok({}, 412), answer]).run(plan.call(plan.vendor.list_exports()))
+    """Neither is taken for an empty list, nor for an empty folder."""
+    for answers, said in (([answer], "without updates"), ([ok({}, 412), answer], "without items")):
+        plan = life()
+        with pytest.raises(UnexpectedResponse, match=said):
+            Replay([*LOGIN, *answers]).run(plan.call(plan.vendor.list_exports()))
 
 
 def test_cursor_that_never_ends_is_stopped() -> None:
@@ -783,10 +974,17 @@ def test_datasources_of_a_workspace() -> None:
     assert len(replay.run(everything.call(everything.vendor.list_datasources()))) == 2
 
 
-@pytest.mark.parametrize("answers", [[ok({"types": []})], [ok(["SlackEDatasource"]), data({"title": "x"})]])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [ok({"types": []})],
+        [ok(["SlackEDatasource"]), data({"title": "x"})],
+        [ok(["SlackEDatasource"]), data({"title": "x", "@uid": "u", "creation_date": "2026-01-01"})],
+    ],
+)
 def test_datasources_of_another_shape_are_reported(answers: list[Response]) -> None:
-    """Neither is taken for no datasources."""
-    plan = life()
+    """None is taken for no datasources; without an address nobody knows the workspace of one."""
+    plan = life(workspace=WORKSPACE)
     with pytest.raises(UnexpectedResponse):
         Replay([*LOGIN, *answers]).run(plan.call(plan.vendor.list_datasources()))
 
@@ -800,17 +998,16 @@ def test_delete_reads_no_body(status: int) -> None:
     assert Replay([*LOGIN, ok({}, 404)]).run(life().delete(NAME)) is False
 
 
-def test_ping_asks_who_it_is() -> None:
-    """The documented check call, with the account as scope."""
+def test_ping_tells_the_account() -> None:
+    """The sentence is for people."""
     plan = life()
-    replay = Replay([*LOGIN, ok({"login": USER})])
-    assert "ACME" in replay.run(plan.call(plan.vendor.ping()))
-    request: Request = replay.requests[-1]
-    assert (request.method, request.path, dict(request.params)) == (
-        "POST",
-        "/auth/oauth/me",
-        {"scope": "ACME"},
-    )
+    assert "ACME" in Replay([*LOGIN, ok({"login": USER})]).run(plan.call(plan.vendor.ping()))
+
+
+def test_declared_facts() -> None:
+    """Deleting is the only way to stop an export, nothing repeats or dates it, files want the token."""
+    facts = OnnaVendor.delete_cancels, OnnaVendor.recurrence, OnnaVendor.expiry, OnnaVendor.links
+    assert facts == (True, False, Expiry.UNKNOWN, Links.AUTHENTICATED)
 
 
 @pytest.mark.parametrize(
@@ -844,3 +1041,39 @@ def test_container_defaults_to_the_account() -> None:
     replay = Replay([*LOGIN, folder(), ok(summary(), 201), ok({})])
     replay.run(Lifecycle(onna).submit(payload))
     assert replay.requests[-2].path == "/api/ACME/ACME/a%20b@example.com"
+
+
+class TestOnnaConformance(VendorConformance):
+    """Onna: a login of two steps, a start of its own, words that nobody has published."""
+
+    vendor_class = OnnaVendor
+    connection = ConnectionInfo(
+        "onna_default",
+        login=USER,
+        password="s3same",
+        extra={"account": "ACME", "container": "rel0", "max_active": 0, "check_files": False},
+    )
+    payload = SHORT
+    # As a look shows them: it asks for all but the settings.
+    samples = tuple(
+        (look(status=word, file=FILE if state is ExportState.READY else None), state)
+        for word, state in OnnaVendor.states.items()
+    )
+    happy_path = (
+        *LOGIN,
+        ok(summary(), 201),
+        ok({}),
+        ok(look(status="pending")),
+        ok(look(status="done", file=FILE)),
+    )
+    # 401 is also what others answer with 403; only a 409 of known content is a duplicate.
+    create_errors = MappingProxyType({401: PermissionDenied, 409: ExportRejected})
+    get_errors = MappingProxyType({401: PermissionDenied})
+
+    def test_create_is_never_repeated(self) -> None:
+        """Neither create nor start, the two requests of one submit, is sent again when nobody answers."""
+        once = [request.operation for request in self.happy()[0].requests if not request.idempotent]
+        assert once == ["create", "@multiFileExport"]
+        replay, error = self.refused_create(NetworkError("the connection broke", sent=True))
+        assert isinstance(error, UnknownOutcome)
+        assert [request.operation for request in replay.requests if not request.idempotent] == ["create"]

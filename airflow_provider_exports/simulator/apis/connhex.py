@@ -260,16 +260,13 @@ class ConnhexApi(Jobs):
         jobs = list(reversed(record.notes["jobs"]))
         if job is not None and (self.switches.jobs_shown == "newest" or job.id == self._id_in(call)):
             jobs = [job]
-        # Before the first job of a recurring export there is nothing but the queue.
-        jobs = jobs or [record]
-        words = [connhex_answers.word(one.state, self.switches.status_case) for one in jobs]
-        form = self.switches.status_form
+        words = [connhex_answers.word(one.state, self.switches.status_case) for one in jobs or [record]]
         fault = None if call.fault is None else call.fault.name
         if fault == "unknown_status":
             words[0] = "archived"
         if fault == "missing_field" and "field" not in (call.fault.options if call.fault else {}):
-            return Answer(payload=connhex_answers.status_without_word(form))
-        return Answer(payload=connhex_answers.status(form, words, jobs))
+            return Answer(payload=connhex_answers.status_without_word(self.switches.status_form))
+        return Answer(payload=connhex_answers.status(words, jobs, self.switches))
 
     def _delete(self, call: Call) -> Answer:
         record, _job = self._found(call, "delete")

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 from airflow_provider_exports.simulator.apis.base import Answer
+from airflow_provider_exports.simulator.apis.connhex_switches import ConnhexSwitches
 from airflow_provider_exports.simulator.store import ExportRecord
 
 __all__ = ["error", "shown_time", "status", "status_without_word", "word"]
@@ -42,29 +43,34 @@ def word(state: str, case: str) -> str:
     return name if case == "camel" else name[0].upper() + name[1:]
 
 
-def status(form: str, words: Sequence[str], jobs: Sequence[ExportRecord]) -> Any:
-    """What carries the status words, the newest job first."""
-    match form:
+def status(words: Sequence[str], jobs: Sequence[ExportRecord], switches: ConnhexSwitches) -> Any:
+    """What carries the status words, the newest job first.
+
+    Before the first job of a recurring export there is one word, that of the export in the queue.
+    """
+    match switches.status_form:
         case "string":
             return words[0]
         case "exportStatus":
             return {"exportStatus": words[0]}
         case "list":
-            return [{"status": one} for one in words]
+            return [{"status": name} for name, _ in zip(words, jobs, strict=False)]
         case "jobs":
-            return {"jobs": [_job(one, name) for one, name in zip(jobs, words, strict=True)]}
+            return {"jobs": [_job(one, name, switches) for name, one in zip(words, jobs, strict=False)]}
         case _:
             return {"status": words[0]}
 
 
-def _job(job: ExportRecord, name: str) -> dict[str, Any]:
+def _job(job: ExportRecord, name: str, switches: ConnhexSwitches) -> dict[str, Any]:
     """A job has a status, the fate of its message, and the time of its start."""
-    return {
-        "id": job.id,
-        "status": name,
-        "notificationStatus": job.notes.get("notification", "notSent"),
-        "startedAt": shown_time(job.created_at),
-    }
+    start: str | int | None = shown_time(job.created_at)
+    if switches.job_start == "seconds":
+        start = int(job.created_at.timestamp())
+    if switches.waiting_job_start == "null" and job.state == "pending":
+        start = None
+    told = {} if switches.job_start == "missing" else {"startedAt": start}
+    message = job.notes.get("notification", "notSent")
+    return {"id": job.id, "status": name, "notificationStatus": message, **told}
 
 
 def status_without_word(form: str) -> Any:

@@ -111,6 +111,9 @@ class ConnhexSwitches(Switches):
     status_case: Literal["camel", "pascal"] = "camel"
     #: Jobs of a recurring export in the forms list and jobs; the newest comes first.
     jobs_shown: Literal["newest", "all"] = "newest"
+    #: Start of a job in the form jobs: as text, in Unix seconds, or not told; and that of one that waits.
+    job_start: Literal["iso", "seconds", "missing"] = "iso"
+    waiting_job_start: Literal["due", "null"] = "due"
     #: What the id of status and download means.
     id_scope: Literal["request", "job", "both"] = "request"
     list_form: Literal["paged", "bare", "absent"] = "paged"

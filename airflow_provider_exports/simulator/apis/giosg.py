@@ -99,7 +99,8 @@ class GiosgApi(VendorApi):
             "is_humans_online": False,
         }
         if not is_shared:  # timestamps are shown to the owner only
-            room |= {"created_at": created, "updated_at": created, "updated_by_user_id": USER_ID}
+            room |= {"created_at": created, "updated_at": created}
+            room |= {"updated_by_user_id": USER_ID, "updated_by_user": {"id": USER_ID}}
         self.rooms.append(room | {"_deleted": deleted})
         return str(room["id"])
 

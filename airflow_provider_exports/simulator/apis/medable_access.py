@@ -54,22 +54,22 @@ class Access(VendorApi):
 
     def connection(self) -> dict[str, Any]:
         """For signed requests: API key as login, API secret as password."""
-        return self.connection_for("signature")
+        return self.connection_for("signed")
 
-    def connection_for(self, mode: Literal["signature", "token", "session"]) -> dict[str, Any]:
-        """For one of the three kinds of credentials; ``auth`` in the extra names it.
+    def connection_for(self, mode: Literal["signed", "bearer", "session"]) -> dict[str, Any]:
+        """For one of the three kinds of credentials; ``auth_mode`` in the extra names it.
 
-        :param mode: ``token``: API key as login, bearer token as password; ``session``: email and password,
-            with the API key of the session App as ``client_key`` in the extra.
+        :param mode: ``signed``: API key and secret; ``bearer``: API key and token; ``session``: API key of
+            the session App and the account's password, with ``email`` in the extra.
         """
         tokens = self.tokens
         login, password, extra = {
-            "signature": (tokens["medable_api_key"], tokens["medable_api_secret"], {}),
-            "token": (tokens["medable_api_key"], tokens["medable_token"], {}),
+            "signed": (tokens["medable_api_key"], tokens["medable_api_secret"], {}),
+            "bearer": (tokens["medable_api_key"], tokens["medable_token"], {}),
             "session": (
-                medable_auth.ADMIN_EMAIL,
+                tokens["medable_session_key"],
                 tokens["medable_password"],
-                {"client_key": tokens["medable_session_key"]},
+                {"email": medable_auth.ADMIN_EMAIL},
             ),
         }[mode]
         return {
@@ -77,7 +77,7 @@ class Access(VendorApi):
             "host": self.base_url(),
             "login": login,
             "password": password,
-            "extra": {"auth": mode} | extra,
+            "extra": {"auth_mode": mode} | extra,
         }
 
     def issue_token(self, seconds: float | None = 900, *, read_only: bool = False) -> str:

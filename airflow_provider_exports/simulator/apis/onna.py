@@ -264,12 +264,5 @@ class OnnaApi(OnnaExports):
             items = [self._rendered(one) for one in mine if self.visible(one, read=True)]
         else:
             items = [self._summary(one) for one in mine] if len(mine) <= self.switches.folder_items else []
-        folder = {
-            "@id": self.places.address(USER),
-            "@name": USER,
-            "@type": "UserFolder",
-            "@uid": "simulated-folder",
-        }
-        return Answer(
-            payload=folder | {"is_folderish": True, "title": USER, "length": len(mine), "items": items}
-        )
+        shown = {"is_folderish": True, "title": USER, "length": len(mine), "items": items}
+        return Answer(payload=self.places.user_folder() | shown)

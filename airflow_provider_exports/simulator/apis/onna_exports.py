@@ -95,10 +95,11 @@ class OnnaExports(OnnaCatalog):
         return self.places.summary("Export", record.notes["uid"], USER, record.notes["name"])
 
     def _rendered(self, record: ExportRecord) -> dict[str, Any]:
-        switches, names = self.switches, (USER, record.notes["name"])
+        switches = self.switches
         modified = [record.notes.get(one) for one in ("started_at", "modified_at")]
         moments = [one for one in (*modified, record.created_at, record.finished_at) if one is not None]
-        export = self.places.head("Export", record.notes["uid"], names, record.created_at, max(moments))
+        parent = self.places.user_folder()
+        export = self.places.head(self._summary(record), parent, record.created_at, max(moments))
         export |= {name: record.request.get(name) for name in ("title", "settings")}
         if switches.status_field is not None:
             export[switches.status_field] = self._word(record)

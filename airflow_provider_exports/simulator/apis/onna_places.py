@@ -44,29 +44,40 @@ class Places:
         """What every mention of an object has."""
         return {"@id": self.address(*names), "@name": names[-1], "@type": kind, "@uid": uid}
 
+    def user_folder(self) -> dict[str, Any]:
+        """Mention of the folder that holds the user's exports."""
+        return self.summary("UserFolder", "simulated-folder", USER)
+
     def head(
-        self, kind: str, uid: str, names: tuple[str, ...], created: datetime, modified: datetime | None = None
+        self,
+        shown: dict[str, Any],
+        parent: dict[str, Any],
+        created: datetime,
+        modified: datetime | None = None,
     ) -> dict[str, Any]:
-        """The beginning of a full object."""
-        return self.summary(kind, uid, *names) | {
+        """The beginning of a full object, by the mentions of it and of what holds it."""
+        return shown | {
             "@static_behaviors": ["guillotina.behaviors.dublincore.IDublinCore"],
-            "parent": {"@id": self.address(*names[:-1]), "@name": (ACCOUNT, *names)[-2]},
-            "is_folderish": kind != "Export",
+            "parent": parent,
+            "is_folderish": shown["@type"] != "Export",
             "creation_date": iso(created),
             "modification_date": iso(modified or created),
         }
 
     def workspace(self, one: Workspace) -> dict[str, Any]:
         """A workspace, with the address that a person sees."""
-        names = ("workspaces", one.slug)
+        parent = self.summary("Workspaces", "simulated-workspaces", "workspaces")
         ui = f"{self.base}/{ACCOUNT}/user/workspaces/{one.slug}"
-        return self.head("Workspace", one.uid, names, _SINCE) | {"title": one.title, "url": ui}
+        return self.head(self._workspace(one.slug), parent, _SINCE) | {"title": one.title, "url": ui}
 
     def datasource(self, one: Datasource, sync_status: str) -> dict[str, Any]:
         """A datasource of a workspace."""
-        names = ("workspaces", one.workspace, one.slug)
+        shown = self.summary(one.type_name, one.uid, "workspaces", one.workspace, one.slug)
         state = {"title": one.title, "type_sync": "auto", "sync_status": sync_status}
-        return self.head(one.type_name, one.uid, names, _SINCE) | state
+        return self.head(shown, self._workspace(one.workspace), _SINCE) | state
+
+    def _workspace(self, slug: str) -> dict[str, Any]:
+        return self.summary("Workspace", Workspace(slug, slug).uid, "workspaces", slug)
 
     def resource(self, one: Resource) -> dict[str, Any]:
         """A document as the search shows it."""

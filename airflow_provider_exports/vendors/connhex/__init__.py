@@ -1,5 +1,6 @@
 """Connhex, an IoT platform: *Exporter* API."""
 
-from airflow_provider_exports.vendors.connhex.vendor import ConnhexSettings, ConnhexVendor
+from airflow_provider_exports.vendors.connhex.settings import ConnhexSettings
+from airflow_provider_exports.vendors.connhex.vendor import ConnhexVendor
 
 __all__ = ["ConnhexSettings", "ConnhexVendor"]

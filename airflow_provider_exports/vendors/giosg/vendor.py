@@ -7,7 +7,9 @@ follows from ``completed_at``, ``is_failed``, ``expires_at`` and ``url``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -25,17 +27,23 @@ from airflow_provider_exports.core.model import (
     Problem,
     file_stem,
 )
+from airflow_provider_exports.core.redact import redact
 from airflow_provider_exports.core.vendor import (
     Capability,
     ConnectionInfo,
+    Expiry,
+    Links,
     Vendor,
     VendorSettings,
     invalid_payload,
 )
 from airflow_provider_exports.core.wire import Flow, Request, Response, origin, resolve
 from airflow_provider_exports.exceptions import (
+    AuthenticationFailed,
+    ExportConflict,
     ExportError,
     ExportNotFound,
+    ExportRejected,
     InvalidConnection,
     PermissionDenied,
     UnexpectedResponse,
@@ -43,6 +51,12 @@ from airflow_provider_exports.exceptions import (
 
 # Stops a list whose `next` links never end; the vendor promises neither page size nor length.
 _MAX_PAGES = 10_000
+
+# Rows, newest first, among which exports in progress are looked for before a create. Pages of the vendor's
+# collections were once documented to hold 25 and more, so this is one request.
+_HEAD_OF_LIST = 20
+# A month of 31 days is longer by this where the clocks go back in it.
+_CLOCK_CHANGE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +84,16 @@ class GiosgSettings(VendorSettings):
     download_hosts: str = ""
     """Hosts (``name`` or ``name:port``, comma separated) that may see the token with ``always``."""
     max_window_days: float = 31.0
-    """Longest exported range, days; 0 for no limit."""
+    """Longest range asked for, days; 0 for no limit."""
     allow_future: bool = False
     """Permit a range that has not ended yet."""
     overlap: float = 0.0
     """How much earlier a ``logs`` range starts than asked for. Which time of a chat decides is not
     published: a chat across the border of two ranges might be in neither."""
+    max_in_progress: int = 3
+    """Most exports of the user in progress at once; a create waits for room. 0 for no limit of ours."""
+    # A wait ends after an hour here: five minutes would leave few tries.
+    conflict_interval: float = 60.0
     max_requests: int = 4
     max_requests_period: float = 1.0
     poll_initial: float = 2.0
@@ -97,6 +115,9 @@ class GiosgVendor(Vendor):
     default_host = "https://service.giosg.com"
     settings_class = GiosgSettings
     capabilities = frozenset({Capability.LIST, Capability.FIND, Capability.DATASOURCES, Capability.PING})
+    expiry = Expiry.TOLD
+    # Not published; the setting download_auth says what is sent.
+    links = Links.AUTHENTICATED
     payload_fields: ClassVar[Mapping[str, tuple[str, ...]]] = {
         name: (name,)
         for name in (
@@ -141,6 +162,8 @@ class GiosgVendor(Vendor):
 
     def create(self, payload: Payload) -> Flow[Export]:
         collection = yield from self._collection()
+        if self.settings.max_in_progress:
+            yield from self._wait_for_room(collection)
         response = yield self._request("POST", collection, json=payload, idempotent=False, operation="create")
         return self.read(response.json(), response.server_time)
 
@@ -236,18 +259,23 @@ class GiosgVendor(Vendor):
         # Templates render to text.
         if (
             isinstance(prepared.get("min_message_count"), str)
-            and prepared["min_message_count"].strip().isdigit()
+            and prepared["min_message_count"].strip().isdecimal()
         ):
             prepared["min_message_count"] = int(prepared["min_message_count"])
         if isinstance(prepared.get("is_real_conversation"), str):
             word = prepared["is_real_conversation"].strip().lower()
             prepared["is_real_conversation"] = {"true": True, "false": False}.get(word, word)
+        if isinstance(prepared.get("room_id"), str):
+            # UUIDs are lower case: https://docs.giosg.com/api_reference/common_api_guidelines/
+            prepared["room_id"] = prepared["room_id"].strip().lower()
         if problems:
             raise invalid_payload(self.name, problems)
         return prepared
 
     def rules(self, payload: Payload, now: float) -> Iterable[Problem]:
         start, end = times.instant(payload["starting_at"]), times.instant(payload["ending_at"])
+        # The range that was asked for, before `prepare` made it begin earlier.
+        start += timedelta(seconds=self.settings.overlap if payload["type"] == "logs" else 0.0)
         if end <= start:
             hint = (
                 ". On Airflow 3 a plain cron schedule has intervals of no length: "
@@ -256,7 +284,7 @@ class GiosgVendor(Vendor):
                 else ""
             )
             yield Problem("ending_at", f"must be later than starting_at{hint}")
-        elif 0 < self.settings.max_window_days < (end - start).total_seconds() / 86400:
+        elif 0 < self.settings.max_window_days < (end - start - _CLOCK_CHANGE) / timedelta(days=1):
             yield Problem("ending_at", f"makes the range longer than {self.settings.max_window_days:g} days")
         if end.timestamp() > now and not self.settings.allow_future:
             yield Problem("ending_at", "lies in the future")
@@ -277,7 +305,24 @@ class GiosgVendor(Vendor):
                 http_status=403,
                 next_step="Check the id, whose token made it, the settings permission and the subscription.",
             )
+        if isinstance(refused, AuthenticationFailed):
+            # https://docs.giosg.com/getting_started/get_api_token/
+            refused.next_step = (
+                "Check the credentials in the connection: a token dies with the user who made it."
+            )
+        elif isinstance(refused, ExportRejected) and response.status == 404:
+            refused.next_step = (
+                "Check organization_id and user_id in the connection, its address and the room."
+            )
         return refused
+
+    def error_text(self, response: Response) -> str:
+        try:
+            response.json()
+        except UnexpectedResponse:
+            # No error format is published: a text or a page may be all there is.
+            return redact(response.body.decode("utf-8", "replace"), self.secrets)
+        return super().error_text(response)
 
     def error_words(self, body: JSON) -> str:
         # No error format is published; these are the shapes of the framework the API shows the habits of.
@@ -322,21 +367,50 @@ class GiosgVendor(Vendor):
             return since is not None and created_at is not None and created_at.timestamp() < since
 
         collection = yield from self._collection()
+        rows = yield from self._rows(collection, "list", until=older)
         found: dict[str, Export] = {}
-        for row, now in (yield from self._rows(collection, "list", until=older)):
-            try:
-                export = self.read(row, now)
-            except UnexpectedResponse:
-                # One broken row must not hide the others.
-                continue
+        for export, _ in self._readable(rows):
             # New rows push old ones onto the next page while we read.
             found.setdefault(export.export_id, export)
         return list(found.values())
 
+    def _wait_for_room(self, collection: str) -> Flow[None]:
+        """Return when there is room for one more export of the user.
+
+        :raises ExportConflict: there is none.
+        """
+        most = self.settings.max_in_progress
+        rows = yield from self._rows(collection, "list", enough=max(most, _HEAD_OF_LIST))
+        running = {
+            export.export_id
+            for export, now in self._readable(rows)
+            if export.state is ExportState.RUNNING
+            # A stuck export would take its room for ever.
+            and export.created_at is not None
+            and now - export.created_at.timestamp() < self.settings.wait_timeout
+        }
+        if len(running) >= most:
+            raise ExportConflict(
+                f"{len(running)} exports of this user are in progress, max_in_progress is {most}."
+            )
+
+    def _readable(self, rows: list[tuple[dict[str, Any], float]]) -> Iterator[tuple[Export, float]]:
+        for row, now in rows:
+            # One broken row must not hide the others.
+            with contextlib.suppress(UnexpectedResponse):
+                yield self.read(row, now), now
+
     def _rows(
-        self, path: str, operation: str, until: Callable[[dict[str, Any]], bool] = lambda _: False
+        self,
+        path: str,
+        operation: str,
+        until: Callable[[dict[str, Any]], bool] = lambda _: False,
+        enough: float = math.inf,
     ) -> Flow[list[tuple[dict[str, Any], float]]]:
-        """Return the rows of a collection with the vendor's time, page by page, up to the first ``until``."""
+        """Return the rows of a collection with the vendor's time, page by page, up to the first ``until``.
+
+        No further page is asked for when there are ``enough`` rows.
+        """
         rows: list[tuple[dict[str, Any], float]] = []
         for _ in range(_MAX_PAGES):
             response = yield self._request("GET", path, operation=operation)
@@ -351,10 +425,14 @@ class GiosgVendor(Vendor):
                 rows.append((row, response.server_time))
             # A short or empty page is not the end: https://docs.giosg.com/api_reference/common_api_guidelines/
             following = page.get("next") or page.get("next_page_url")
-            if not following:
+            if not following or len(rows) >= enough:
                 return rows
-            path = urljoin(resolve(self.api_urls, path), following)
-            if origin(path) != origin(self.base_url):
+            try:
+                path = urljoin(resolve(self.api_urls, path), following)
+                elsewhere = origin(path) != origin(self.base_url)
+            except (TypeError, ValueError):
+                raise UnexpectedResponse(f"{operation}: the next page has no address.") from None
+            if elsewhere:
                 raise UnexpectedResponse(
                     f"{operation}: the next page is said to be on another host; not followed."
                 )

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow_provider_exports.core.auth import Signing
 from airflow_provider_exports.core.wire import Request, Response
@@ -66,10 +67,13 @@ class SignedRequests:
     def signature(self, method: str, path: str, timestamp: str) -> str:
         """Return the signature of a request; body, query and nonce are not part of what is signed.
 
-        :param path: below the base URL, or an absolute URL that begins with it.
+        :param path: below the base URL, or an absolute URL below it.
         :param timestamp: epoch milliseconds, the same as in the header.
         """
-        below = path.removeprefix(self.base_url).partition("?")[0]
+        # Of an absolute URL only the path is compared: its host may be written in another way.
+        below = path.partition("?")[0]
+        if "://" in below:
+            below = urlsplit(below).path.removeprefix(urlsplit(self.base_url).path)
         command = "/" + "/".join(part for part in below.split("/") if part)
         message = f"{command};{method.upper()};{timestamp}"
         return hmac.new((self.key + self.secret).encode(), message.encode(), hashlib.sha256).hexdigest()

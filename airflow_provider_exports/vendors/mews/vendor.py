@@ -26,7 +26,13 @@ from airflow_provider_exports.core.model import (
     Problem,
     file_stem,
 )
-from airflow_provider_exports.core.vendor import Capability, Vendor, VendorSettings, invalid_payload
+from airflow_provider_exports.core.vendor import (
+    Capability,
+    Expiry,
+    Vendor,
+    VendorSettings,
+    invalid_payload,
+)
 from airflow_provider_exports.core.wire import Flow, Request, Response
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
@@ -36,6 +42,7 @@ from airflow_provider_exports.exceptions import (
     InvalidConnection,
     PermissionDenied,
     UnexpectedResponse,
+    VendorUnavailable,
 )
 
 ENTITY_TYPES = (
@@ -54,6 +61,9 @@ ENTITY_TYPES = (
 
 # Isolating one bad id among 1000 takes ten refusals.
 _MOST_REFUSALS = 50
+
+# Nothing but an id may get into an error.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 # Pings with an id that no export has: the answer proves the tokens and the right to the operation.
 _NO_EXPORT = "00000000-0000-4000-8000-000000000000"
@@ -99,6 +109,7 @@ class MewsVendor(Vendor):
     default_host = "https://api.mews.com"
     settings_class = MewsSettings
     capabilities = frozenset({Capability.GET_MANY, Capability.DATASOURCES, Capability.PING})
+    expiry = Expiry.TOLD
     states: ClassVar[Mapping[str, ExportState]] = {
         "Pending": ExportState.QUEUED,
         "Processing": ExportState.RUNNING,
@@ -117,6 +128,7 @@ class MewsVendor(Vendor):
     }
     max_batch = 1000
 
+    auth: BodyFields
     settings: MewsSettings
 
     def make_auth(self) -> BodyFields:
@@ -175,11 +187,13 @@ class MewsVendor(Vendor):
             batch = batches.pop(0)
             try:
                 found |= yield from self._get_all(batch)
-            except ExportRejected as error:
+            except (ExportRejected, VendorUnavailable) as error:
                 refusals += 1
                 # One unknown id may spoil the whole batch: halve it until the bad one is alone. But if all
-                # are refused, it is not about ids.
-                if error.http_status != 400 or refusals > _MOST_REFUSALS:
+                # are refused, it is not about ids. 408 and 413 ask for fewer ids:
+                # https://docs.mews.com/connector-api/guidelines/responses
+                too_much = error.http_status in (408, 413) and len(batch) > 1
+                if not (too_much or error.http_status == 400) or refusals > _MOST_REFUSALS:
                     raise
                 middle = len(batch) // 2
                 batches[:0] = [half for half in (batch[:middle], batch[middle:]) if half and half != batch]
@@ -193,8 +207,9 @@ class MewsVendor(Vendor):
         try:
             yield replace(self._get_all_request([_NO_EXPORT]), export_id=None)
         except ExportRejected as error:
-            # 400 for the unknown id: the credentials were read before it and are good.
-            if error.http_status != 400:
+            # 400 for the unknown id: what stands before it was read and is good.
+            about_us = any(f"Invalid {name}" in error.message for name in self.auth.fields)
+            if error.http_status != 400 or about_us:
                 raise
         return "the tokens are accepted and may use the export operations"
 
@@ -215,7 +230,8 @@ class MewsVendor(Vendor):
                 ExportFile(
                     f"{file_stem(raw['Id'])}-{number}.jsonl",
                     entry["Url"],
-                    entry["SizeInBytes"],
+                    # The page of 2023 calls it a number.
+                    int(entry["SizeInBytes"]),
                     format="jsonl",
                 )
                 for number, entry in enumerate(raw.get("Files") or (), start=1)
@@ -316,22 +332,27 @@ class MewsVendor(Vendor):
         )
 
     def error(self, request: Request, response: Response) -> ExportError | None:
-        refused = super().error(request, response)
-        # https://docs.mews.com/connector-api/guidelines/responses: both codes have more than one meaning.
+        # The API answers 404 for an address and 410 for an operation, never for an export.
+        refused = super().error(replace(request, export_id=None), response)
+        # https://docs.mews.com/connector-api/guidelines/responses: these codes have more than one meaning.
         if isinstance(refused, AuthenticationFailed):
             refused.next_step = (
                 "Check both tokens and the environment in the connection, and that Mews has granted the "
                 "application the restricted export operations."
             )
-        elif isinstance(refused, ExportNotFound):
-            # The API answers 404 for an address, never for an export.
-            return ExportRejected(
-                refused.message,
-                http_status=response.status,
-                next_step="Check the platform address in the connection: Mews knows no such operation there.",
-            )
         elif isinstance(refused, PermissionDenied):
             refused.next_step = "The vendor's message says which of its rules forbids it; ask Mews if not."
+        elif isinstance(refused, ExportRejected) and response.status == 404:
+            refused.next_step = (
+                "Check the platform address in the connection: Mews knows no such operation there."
+            )
+        elif isinstance(refused, ExportRejected) and response.status == 410:
+            refused.next_step = (
+                "Mews has discontinued this operation: look for a newer version of the provider."
+            )
+        request_id = response.headers.get("request-id", "")
+        if refused is not None and _REQUEST_ID.fullmatch(request_id):
+            refused.message += f" (Request-Id {request_id})"
         return refused
 
     def error_words(self, body: JSON) -> str:

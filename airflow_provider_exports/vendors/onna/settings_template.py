@@ -1,4 +1,4 @@
-"""The default export settings: those of the vendor's Slack Enterprise example, with all columns selected.
+"""The default export settings: those of the vendor's Slack Enterprise example, all known columns selected.
 
 The vendor recommends to copy the settings of an export made in its user interface; these are for those who
 have no such copy. Source of fields and values: https://github.com/onna/onna-tutorial-files, file
@@ -73,7 +73,7 @@ _COLUMNS: tuple[tuple[str, str, str], ...] = (
         "onna.canonical.content.resources.zendesk.IZendesk",
         "thread_name requester status thread_id tags group priority thread_type organization assignee",
     ),
-    # The example has 31 columns of contracts; these are the ones read off with certainty.
+    # The example has 31 columns of contracts; the names of the other 21 are not known.
     (
         "Contract",
         "onna.canonical.behaviors.contract.IContract",

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from airflow_provider_exports.core import (
     Capability,
+    Expiry,
     Export,
     ExportFile,
     ExportState,
@@ -53,6 +54,7 @@ class AcmeVendor(Vendor):
     default_host = "https://api.acme.example"
     settings_class = AcmeSettings
     capabilities = frozenset({Capability.PING})
+    expiry = Expiry.TOLD
     states: ClassVar[Mapping[str, ExportState]] = {
         "waiting": ExportState.QUEUED,
         "working": ExportState.RUNNING,
