@@ -18,6 +18,7 @@
     ├── ExportNotFound           the vendor does not know this id permanent
     ├── ExportFailed             the vendor gave up on the export
     ├── ExportExpired            the files are gone
+    │   └── RunMissed            the next run has taken its place permanent
     ├── ExportCancelled          somebody stopped it              permanent
     ├── ExportTimedOut           our own deadline has passed
     └── DownloadError            the files could not be landed
@@ -53,6 +54,7 @@ __all__ = [
     "NotTheFile",
     "PermissionDenied",
     "RateLimited",
+    "RunMissed",
     "UnexpectedResponse",
     "UnknownOutcome",
     "UnknownStatus",
@@ -170,6 +172,9 @@ class ExportConflict(ExportError):
 
     advice = "Wait until the other export has ended, or let the task wait with on_conflict='wait'."
 
+    unanswered_at: float | None = None
+    """When an earlier create of the same payload got no answer, epoch seconds: it may yet show up."""
+
 
 class VendorUnavailable(ExportError):
     """The vendor answers with a server error or does not answer in time."""
@@ -232,6 +237,13 @@ class ExportExpired(ExportError):
     """The export's files are no longer available at the vendor."""
 
     advice = "Create the export again, and download it sooner after it is ready."
+
+
+class RunMissed(ExportExpired):
+    """The run that was asked for has made way for the next one: vendors keep the newest only."""
+
+    permanent = True
+    advice = "Export that window once more, as a one-time export."
 
 
 class ExportCancelled(ExportError):

@@ -23,6 +23,7 @@ AIRFLOW_3 = int(AIRFLOW_VERSION.split(".")[0]) >= 3
 _FOREIGN = ("AIRFLOW", "PYTHON", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 _ALWAYS = {"NO_PROXY": "*", "PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
 _STOP_SECONDS = 5.0
+_COMMAND_SECONDS = 60.0
 
 
 class DemoError(Exception):
@@ -64,15 +65,21 @@ class Processes:
         """Return the log file of one process."""
         return self._logs / f"{name}.log"
 
-    def finish(self, name: str, timeout: float) -> None:
+    def finish(self, name: str, timeout: float, meanwhile: Callable[[], Any] = lambda: None) -> None:
         """Wait until a process has ended by itself.
 
+        :param meanwhile: called twice a second.
         :raises DemoError: it failed or took too long.
         """
-        try:
-            status = self._running[name].wait(timeout)
-        except psutil.TimeoutExpired:
-            raise DemoError(f"{name} did not end within {timeout:.0f} s", self.log(name)) from None
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                status = self._running[name].wait(0.5)
+                break
+            except psutil.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    raise DemoError(f"{name} did not end within {timeout:.0f} s", self.log(name)) from None
+            meanwhile()
         if status != 0:
             raise DemoError(f"{name} failed with exit code {status}", self.log(name))
         del self._running[name]
@@ -146,13 +153,14 @@ class LocalAirflow:
         """Return an ``airflow`` command line."""
         return [sys.executable, "-m", "airflow", *arguments]
 
-    def run(self, name: str, *arguments: str, timeout: float = 60.0) -> None:
+    def run(self, name: str, *arguments: str, meanwhile: Callable[[], Any] = lambda: None) -> None:
         """Run an ``airflow`` command to its end.
 
+        :param meanwhile: called twice a second.
         :raises DemoError: it failed.
         """
         self.launch(name, *arguments)
-        self.processes.finish(name, timeout)
+        self.processes.finish(name, _COMMAND_SECONDS, meanwhile)
 
     def launch(self, name: str, *arguments: str) -> None:
         """Start an ``airflow`` command in the background."""
@@ -171,11 +179,11 @@ class LocalAirflow:
             self.launch("dag-processor", "dag-processor")
         self.launch("scheduler", "scheduler", "--skip-serve-logs")
 
-    def trigger(self, dag_id: str) -> None:
+    def trigger(self, dag_id: str, meanwhile: Callable[[], Any]) -> None:
         """Start a run, without a logical date."""
         # Not over the API: what logs a user's action there waits for SQLite inside the event loop, and the
         # request whose end it waits for cannot end before the loop goes on.
-        self.run(f"trigger-{dag_id}", "dags", "trigger", dag_id)
+        self.run(f"trigger-{dag_id}", "dags", "trigger", dag_id, meanwhile=meanwhile)
 
     def _configuration(self, dags: Path) -> dict[str, str]:
         return {

@@ -94,7 +94,13 @@ class Demo:
         self.say("starting Airflow")
         airflow.start()
         observation = Observation(airflow.database)
-        self.processes.wait_until("the import of the DAGs", lambda: observation.dags() >= self.dags, 90)
+
+        def imported() -> bool:
+            # What has a schedule may run before the others are imported.
+            self.tell_changes(observation)
+            return observation.dags() >= self.dags
+
+        self.processes.wait_until("the import of the DAGs", imported, 90)
         return self.stay(airflow) if self.options.ui else self.watch(airflow, observation)
 
     def make_home(self) -> None:
@@ -190,11 +196,11 @@ class Demo:
     def watch(self, airflow: LocalAirflow, observation: Observation) -> int:
         """Wait until the DAGs have run, and tell what happened."""
         if STARTED_BY_HAND in self.dags:
-            airflow.trigger(STARTED_BY_HAND)
+            # The others run already, and the command takes a while.
+            airflow.trigger(STARTED_BY_HAND, meanwhile=lambda: self.tell_changes(observation))
 
         def ended() -> bool:
-            for change in observation.look():
-                self.say(change)
+            self.tell_changes(observation)
             return observation.finished(self.dags)
 
         self.processes.wait_until("the end of the DAG runs", ended, RUN_SECONDS)
@@ -241,6 +247,11 @@ class Demo:
             folder /= f"map_index={map_index}"
         for file in sorted(folder.glob("attempt=*.log")):
             show_log(file)
+
+    def tell_changes(self, observation: Observation) -> None:
+        """Look at the tasks, and print what has changed."""
+        for change in observation.look():
+            self.say(change)
 
     def say(self, message: str) -> None:
         """Print a line with the time since the start."""

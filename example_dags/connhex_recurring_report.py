@@ -8,6 +8,9 @@ also those of days on which Airflow was down, let Airflow schedule one-time expo
 To make it yours: describe your report in ``REPORT``, point the Airflow Variable ``exports_destination`` at
 your bucket (``s3://my_aws_connection@my-bucket/exports``), and give the connection ``connhex_default`` your
 login. To end the report set ``WANTED`` to False: the next run deletes it at Connhex.
+
+Whether Connhex makes a first run at once or when the next one is due is not published: in the second case the
+first DAG run fails with ``RunMissed``, and may be marked as success.
 """
 
 # [START connhex_recurring]
@@ -71,13 +74,12 @@ with DAG(
 ):
     if WANTED:
         keep = ConnhexCreateExportOperator(task_id="keep", payload=REPORT, reuse_existing=True)
-        watch = ConnhexExportSensor(
-            task_id="watch",
-            export_id=keep.output,
-            run_due="{{ due(dag_run) }}",
-            next_run_due="{{ due(dag_run) + macros.timedelta(days=1) }}",
-            deferrable=True,
-        )
+        # The run of this DAG run, and no other one, however late its tasks are.
+        run: dict[str, Any] = {
+            "run_due": "{{ due(dag_run) }}",
+            "next_run_due": "{{ due(dag_run) + macros.timedelta(days=1) }}",
+        }
+        watch = ConnhexExportSensor(task_id="watch", export_id=keep.output, deferrable=True, **run)
         land = DownloadExportOperator(
             task_id="land",
             conn_id="connhex_default",
@@ -86,6 +88,7 @@ with DAG(
                 "{{ var.value.get('exports_destination', 'file:///tmp/airflow-exports') }}"
                 "/connhex/report/{{ due(dag_run) | ds }}"
             ),
+            **run,
         )
         watch >> land
     else:

@@ -122,7 +122,12 @@ class Lifecycle:
             raise self._about(error, request) from error.__cause__
 
     def submit(
-        self, payload: Payload, *, conflict_deadline: float | None = None, reuse: bool = False
+        self,
+        payload: Payload,
+        *,
+        conflict_deadline: float | None = None,
+        reuse_existing: bool = False,
+        unanswered_at: float | None = None,
     ) -> Plan[Export]:
         """Check the payload, then create the export; nothing is sent for a payload that breaks a rule.
 
@@ -131,7 +136,9 @@ class Lifecycle:
         :param payload: as :meth:`Vendor.prepare` returned it.
         :param conflict_deadline: epoch seconds until which to wait while the vendor is busy with an export
             that excludes this one; None raises :class:`ExportConflict` at once.
-        :param reuse: take a usable export of exactly this payload, where there is one.
+        :param reuse_existing: take a usable export of exactly this payload, where there is one.
+        :param unanswered_at: when an earlier create of this payload got no answer, epoch seconds: what it may
+            have made is looked for first.
         :raises InvalidPayload: with every problem.
         """
         started: float = yield Now()
@@ -139,15 +146,19 @@ class Lifecycle:
         advice = self.vendor.advise(payload)
         if advice:
             yield warning("%s: %s", self.vendor.name, advice)
-        existing = (yield from self.call(self.vendor.find(payload, 0.0))) if reuse else []
         while True:
+            since = 0.0 if reuse_existing else unanswered_at
             try:
+                # Again after each pause: somebody else may have made it meanwhile, or a list has caught up.
+                existing = [] if since is None else (yield from self._look(payload, since))
                 if existing:
                     export = yield from self._newest(existing, "exists, none is created")
                 else:
                     export = yield from self._create(payload, started)
             except ExportConflict as conflict:
                 now: float = yield Now()
+                unanswered_at = conflict.unanswered_at or unanswered_at
+                conflict.unanswered_at = unanswered_at
                 pause = self.conflict_pause(conflict)
                 if conflict_deadline is None or now + pause > conflict_deadline:
                     raise
@@ -224,7 +235,9 @@ class Lifecycle:
         started = now = yield Now()
         first_delay = max(first_delay, run.due - now if run else 0.0)
         if first_delay > 0:
-            now = yield Pause(first_delay)
+            now = yield Pause(first_delay if deadline is None else min(first_delay, max(0.0, deadline - now)))
+        if run is not None and now < run.due:
+            raise self._timed_out(export_id, None, now - started)
         looks = failures = 0
         seen: Export | None = None
         while True:
@@ -248,6 +261,8 @@ class Lifecycle:
                     yield from self._tell(export)
                 seen = export
                 if run is None or run.shown_by(export, now):
+                    if run is not None and run.guessed and export.state.finished:
+                        yield warning("%s", run.guess(export))
                     if reached(export.state, until):
                         return export
                     if export.state is not ExportState.READY:
@@ -268,9 +283,10 @@ class Lifecycle:
         """
         if due is None:
             return None
-        if not self.vendor.recurrence:
+        if Capability.RECURRENCE not in self.vendor.capabilities:
             raise ExportRejected("the vendor does not repeat exports.", vendor=self.vendor.name)
-        return RunWatch(due, next_due, self.vendor.settings.run_patience)
+        settings = self.vendor.settings
+        return RunWatch(due, next_due, settings.run_patience, settings.clock_margin)
 
     def conflict_pause(self, conflict: ExportConflict) -> float:
         """Return the seconds before the next try at a create that met a conflict."""
@@ -297,18 +313,22 @@ class Lifecycle:
                     return found
                 if unknown.created or not again:
                     raise
+            except ExportConflict as conflict:
+                conflict.unanswered_at = None if again else started
+                raise
             again = False
             yield info("%s: the unanswered create left nothing behind; creating again", self.vendor.name)
 
     def _find(self, payload: Payload, started: float) -> Plan[Export | None]:
         for pause in LOOK_AGAIN:
             yield Pause(pause)
-            found = yield from self.call(
-                self.vendor.find(payload, started - self.vendor.settings.clock_margin)
-            )
-            if found:
+            if found := (yield from self._look(payload, started)):
                 return (yield from self._newest(found, "found and adopted"))
         return None
+
+    def _look(self, payload: Payload, since: float) -> Plan[list[Export]]:
+        since = max(0.0, since - self.vendor.settings.clock_margin)
+        return (yield from self.call(self.vendor.find(payload, since)))
 
     def _newest(self, found: list[Export], said: str) -> Plan[Export]:
         yield info("%s export %s: %s", self.vendor.name, found[0].export_id, said)

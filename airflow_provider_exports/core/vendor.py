@@ -161,6 +161,7 @@ class Capability(enum.Enum):
     LOGIN = "login"
     START = "start"
     DELETE = "delete"
+    RECURRENCE = "repeats"
 
 
 class Expiry(enum.Enum):
@@ -199,8 +200,6 @@ class Vendor:
     """What the API offers beyond create and get."""
     delete_cancels: ClassVar[bool] = False
     """Whether deleting an unfinished export also stops it; no known vendor has a cancel of its own."""
-    recurrence: ClassVar[bool] = False
-    """Whether the vendor can repeat an export by itself."""
     expiry: ClassVar[Expiry] = Expiry.UNKNOWN
     """How it is known until when files can be fetched."""
     links: ClassVar[Links] = Links.SIGNED
@@ -298,6 +297,10 @@ class Vendor:
     def rules(self, payload: Payload, now: float) -> Iterable[Problem]:
         """Yield violations that a JSON Schema cannot express; ``now`` is epoch seconds."""
         return ()
+
+    def repeats(self, payload: Payload) -> bool:
+        """Return whether the vendor repeats the export of this prepared payload by itself."""
+        return False
 
     def settled_at(self, payload: Payload) -> float | None:
         """Return from when on the payload's window may be exported, epoch seconds; None for at once."""

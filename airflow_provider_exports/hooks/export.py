@@ -33,6 +33,7 @@ from airflow_provider_exports.exceptions import (
     DownloadIncomplete,
     ExportError,
     ExportRejected,
+    ExportTimedOut,
     InvalidConnection,
     LinkExpired,
     VendorUnavailable,
@@ -80,7 +81,7 @@ class ExportHook(HttpHook):
     # -- exports ---------------------------------------------------------------------------------------
 
     def create_export(
-        self, payload: Payload, *, conflict_deadline: float | None = None, reuse: bool = False
+        self, payload: Payload, *, conflict_deadline: float | None = None, reuse_existing: bool = False
     ) -> Export:
         """Check the payload, create the export, and return it as the vendor answered.
 
@@ -88,27 +89,41 @@ class ExportHook(HttpHook):
             pendulum.
         :param conflict_deadline: epoch seconds until which to wait while the vendor is busy with an export
             that excludes this one; None raises at once.
-        :param reuse: take a usable export of exactly this payload, where there is one.
+        :param reuse_existing: take an export of exactly this payload, where there is one that has not failed,
+            expired or been deleted.
         :raises InvalidPayload: with every problem; nothing was sent.
         :raises ExportConflict: the vendor is busy.
         :raises UnknownOutcome: it may exist, but nobody knows.
         """
         return self.create_prepared(
-            self.vendor.prepare(payload), conflict_deadline=conflict_deadline, reuse=reuse
+            self.vendor.prepare(payload), conflict_deadline=conflict_deadline, reuse_existing=reuse_existing
         )
 
     def create_prepared(
-        self, payload: Payload, *, conflict_deadline: float | None = None, reuse: bool = False
+        self,
+        payload: Payload,
+        *,
+        conflict_deadline: float | None = None,
+        reuse_existing: bool = False,
+        unanswered_at: float | None = None,
     ) -> Export:
-        """Do what :meth:`create_export` does, for a payload that ``vendor.prepare`` has returned."""
-        if reuse:
+        """Do what :meth:`create_export` does, for a payload that ``vendor.prepare`` has returned.
+
+        :param unanswered_at: when an earlier create of this payload got no answer, epoch seconds.
+        """
+        if reuse_existing:
             self._require(Capability.FIND)
         return self.run_plan(
-            lambda life: life.submit(payload, conflict_deadline=conflict_deadline, reuse=reuse)
+            lambda life: life.submit(
+                payload,
+                conflict_deadline=conflict_deadline,
+                reuse_existing=reuse_existing,
+                unanswered_at=unanswered_at,
+            )
         )
 
     def find_exports(self, payload: Payload) -> list[Export]:
-        """Return usable exports of exactly this payload, newest first.
+        """Return exports of exactly this payload that have not failed, expired or been deleted, newest first.
 
         :raises ExportRejected: the vendor's API has no way to find them.
         """
@@ -166,19 +181,41 @@ class ExportHook(HttpHook):
         poll = None if poll_interval is None else PollRule.every(poll_interval)
         return self.run_plan(lambda life: life.wait(export_id, deadline=deadline, poll=poll))
 
-    def download_export(self, export_id: str, destination: str) -> dict[str, Any]:
+    def download_export(
+        self,
+        export_id: str,
+        destination: str,
+        *,
+        run_due: float | None = None,
+        next_run_due: float | None = None,
+    ) -> dict[str, Any]:
         """Land all files of a ready export below ``destination`` and return the *export result*.
 
         The files appear under their names only after every one of them has arrived whole.
 
         :param destination: any URI of an Airflow object storage path, such as ``s3://conn@bucket/prefix`` or
             ``file:///data``.
+        :param run_due: of an export that the vendor repeats, when the wanted run was due, epoch seconds.
+        :param next_run_due: when the run after it is due.
         :return: see :meth:`Export.result`.
+        :raises RunMissed: the next run has taken its place.
         :raises ExportFailed, ExportExpired, ExportCancelled: it is not ready and never will be.
         :raises ExportTimedOut: it is not ready yet.
         :raises DownloadError: the files could not be landed; no incomplete one is left behind.
         """
-        return self.land_export(self.get_export(export_id), destination)
+        run = self.lifecycle.watch_run(run_due, next_run_due)
+        export = self.get_export(export_id)
+        if run is not None:
+            # Nothing is waited for here: a run of which nothing tells the start has been waited for before.
+            run.patience = 0.0
+            if not run.shown_by(export, time.time()):
+                raise ExportTimedOut(
+                    "the run has not begun yet.",
+                    vendor=export.vendor,
+                    export_id=export_id,
+                    next_step="Wait for it first, with an export sensor.",
+                )
+        return self.land_export(export, destination)
 
     def land_export(self, export: Export, destination: str) -> dict[str, Any]:
         """Land an export that has just been read; see :meth:`download_export`."""
@@ -189,6 +226,9 @@ class ExportHook(HttpHook):
             with contextlib.ExitStack() as cleanup:
                 staging = self._staging(target, export_id, cleanup)
                 fetched = self._fetch_all(export, staging)
+                if export.run_started_at is not None:
+                    # A run that began meanwhile may have put its file in the place of this one's.
+                    _same_files(export, self.get_export(export_id))
                 landed = [self._publish(part, target / name) for name, part in fetched]
         except ExportError as error:
             error.vendor, error.export_id = error.vendor or export.vendor, error.export_id or export_id
@@ -446,14 +486,18 @@ class _Links:
         before = self._export
         export = self._hook.get_export(before.export_id)
         raise_unless_ready(export)
-        if [(f.name, f.size) for f in export.files] != [(f.name, f.size) for f in before.files]:
-            raise DownloadIncomplete("the vendor changed the list of files during the download.")
-        if export.run_started_at != before.run_started_at:
-            raise DownloadIncomplete("the vendor began another run of the export during the download.")
+        _same_files(before, export)
         self._take(export)
 
     def _take(self, export: Export) -> None:
         self._export, self._taken_at = export, time.monotonic()
+
+
+def _same_files(before: Export, now: Export) -> None:
+    if now.run_started_at != before.run_started_at:
+        raise DownloadIncomplete("the vendor began another run of the export during the download.")
+    if [(f.name, f.size) for f in now.files] != [(f.name, f.size) for f in before.files]:
+        raise DownloadIncomplete("the vendor changed the list of files during the download.")
 
 
 class _SignedByVendor(requests.auth.AuthBase):

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,6 +51,27 @@ def airflow_errors() -> Iterator[None]:
         raise
 
 
+def run_window(
+    run_due: str | datetime | None, next_run_due: str | datetime | None
+) -> tuple[float | None, float | None]:
+    """Return when a run of an export that the vendor repeats, and the one after it, are due, epoch seconds.
+
+    :raises InvalidPayload: one of them is no time, or they are not in this order.
+    """
+    from airflow_provider_exports.core import times
+
+    moments: list[float | None] = []
+    for name, value in (("run_due", run_due), ("next_run_due", next_run_due)):
+        try:
+            moments.append(None if value in (None, "") else times.instant(value).timestamp())
+        except ValueError as error:
+            raise InvalidPayload(f"{name}: {error}.") from None
+    due, next_due = moments
+    if next_due is not None and (due is None or next_due <= due):
+        raise InvalidPayload("next_run_due must be later than run_due, and is nothing without it.")
+    return due, next_due
+
+
 def as_seconds(duration: float | timedelta | None) -> float | None:
     """Return a duration given in seconds or as a timedelta in seconds."""
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
@@ -66,8 +87,10 @@ class CreateExportOperator(BaseOperator):
     :param payload: what to export, in the vendor's field names, as a dict or JSON text (templated).
     :param export_label: name for people, for ``map_index_template="{{ task.export_label }}"`` (templated).
     :param on_conflict: ``wait`` until the vendor has finished an export that excludes this one, or ``fail``.
-    :param reuse_existing: take a usable export of exactly this payload, where the vendor has one; the way to
-        create an export that the vendor repeats only once. Not every vendor's API can find exports.
+    :param reuse_existing: take an export of exactly this payload, where the vendor has one that has not
+        failed, expired or been deleted: so an export that the vendor repeats is created once. A payload
+        without a fixed window (the last day, everything) finds an old export as well, with the data of its
+        own time. Not every vendor's API can find exports.
     :param timeout: longest wait for the vendor, seconds or timedelta; None takes the connection's
         ``wait_timeout``.
     :param deferrable: wait in the triggerer, without a worker slot.
@@ -119,23 +142,31 @@ class CreateExportOperator(BaseOperator):
             return self._go_on(context, self._create(None))
 
     def resume_create(
-        self, context: Context, event: dict[str, Any] | None = None, give_up_at: float | None = None
+        self,
+        context: Context,
+        event: dict[str, Any] | None = None,
+        give_up_at: float | None = None,
+        unanswered_at: float | None = None,
     ) -> Any:
         """Create the export after a pause in the triggerer."""
         from airflow_provider_exports.triggers.export import awaited_export
 
         with airflow_errors():
             awaited_export(event)
-            return self._go_on(context, self._create(give_up_at))
+            return self._go_on(context, self._create(give_up_at, unanswered_at))
 
     def _go_on(self, context: Context, export: Export) -> Any:
         """Return the task's result once the export exists."""
         return export.export_id
 
-    def _create(self, give_up_at: float | None) -> Export:
+    def _check_kind(self, payload: Payload) -> None:
+        """Raise what speaks against creating this kind of export here."""
+
+    def _create(self, give_up_at: float | None, unanswered_at: float | None = None) -> Export:
         vendor = self.hook.vendor
         payload = vendor.prepare(vendor.compose(self._parameters(), self._payload()))
         vendor.check_shape(payload)
+        self._check_kind(payload)
         now = time.time()
         settled_at = vendor.settled_at(payload) or 0.0
         # A window that lies in the future is a mistake and fails the check; one that has just ended is not,
@@ -143,22 +174,27 @@ class CreateExportOperator(BaseOperator):
         if now < settled_at <= now + vendor.settings.settle_delay + vendor.settings.clock_margin:
             vendor.check(payload, settled_at)
             self.log.info("The data of this window counts as complete in %.0f s.", settled_at - now)
-            self._sleep_until(settled_at, None)
+            self._sleep_until(settled_at, None, unanswered_at)
         if give_up_at is None:
             give_up_at = time.time() + self._wait_timeout()
         deadline = give_up_at if self.on_conflict == "wait" and not self.deferrable else None
         try:
-            return self.hook.create_prepared(payload, conflict_deadline=deadline, reuse=self.reuse_existing)
+            return self.hook.create_prepared(
+                payload,
+                conflict_deadline=deadline,
+                reuse_existing=self.reuse_existing,
+                unanswered_at=unanswered_at,
+            )
         except ExportConflict as conflict:
             pause = self.hook.lifecycle.conflict_pause(conflict)
             next_try = time.time() + pause
             if self.on_conflict == "fail" or not self.deferrable or next_try > give_up_at:
                 raise
             self.log.info("%s Next try in %.0f s.", conflict.message, pause)
-            self._sleep_until(next_try, give_up_at)
+            self._sleep_until(next_try, give_up_at, conflict.unanswered_at)
             raise AssertionError("a deferred task does not come back here") from None
 
-    def _sleep_until(self, moment: float, give_up_at: float | None) -> None:
+    def _sleep_until(self, moment: float, give_up_at: float | None, unanswered_at: float | None) -> None:
         if not self.deferrable:
             time.sleep(max(0.0, moment - time.time()))
             return
@@ -168,7 +204,7 @@ class CreateExportOperator(BaseOperator):
         self.defer(
             trigger=ExportTrigger(conn_id=self.conn_id, vendor=self.hook.vendor.name, not_before=moment),
             method_name="resume_create",
-            kwargs={"give_up_at": give_up_at},
+            kwargs={"give_up_at": give_up_at, "unanswered_at": unanswered_at},
         )
 
     def _parameters(self) -> dict[str, Any]:
@@ -200,6 +236,7 @@ class RunExportOperator(CreateExportOperator):
     :return: the *export result*: ``export_id, vendor, state, created_at, expires_at,
         files[{uri, name, size, sha256}]``.
 
+    An export that the vendor repeats is none for this operator, which would create one more with each run.
     The other parameters are those of :class:`CreateExportOperator`.
     """
 
@@ -228,6 +265,14 @@ class RunExportOperator(CreateExportOperator):
                 raise not_understood()
             # A wait again, if a short one: the vendor may be unwell in the very minute we come back.
             return self._finish(self.hook.wait_for_export(awaited[0], timeout=_RESUME_SECONDS))
+
+    def _check_kind(self, payload: Payload) -> None:
+        if self.hook.vendor.repeats(payload):
+            raise InvalidPayload(
+                "the vendor would repeat this export, and each run of the task would create one more.",
+                vendor=self.hook.vendor.name,
+                next_step="Create it with the create operator and reuse_existing=True; a sensor watches it.",
+            )
 
     def _go_on(self, context: Context, export: Export) -> Any:
         timeout = self._wait_timeout()
@@ -274,24 +319,41 @@ class DownloadExportOperator(BaseOperator):
     :param export_id: the vendor's id (templated).
     :param destination: URI below which the files land, such as ``s3://conn@bucket/prefix`` or
         ``file:///data`` (templated).
+    :param run_due: of an export that the vendor repeats, the run whose files are wanted: when it was due
+        (templated), as ISO 8601 text, datetime or pendulum. None for the newest run.
+    :param next_run_due: when the run after it is due (templated); from then on it is ``RunMissed``.
     :return: the *export result*, as of :class:`RunExportOperator`.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "export_id", "destination")
+    template_fields: Sequence[str] = ("conn_id", "export_id", "destination", "run_due", "next_run_due")
     ui_color = "#e8f0fe"
 
-    def __init__(self, *, conn_id: str, export_id: str, destination: str, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        export_id: str,
+        destination: str,
+        run_due: str | datetime | None = None,
+        next_run_due: str | datetime | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.conn_id = conn_id
         self.export_id = export_id
         self.destination = destination
+        self.run_due = run_due
+        self.next_run_due = next_run_due
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Land the files."""
         from airflow_provider_exports.hooks.export import ExportHook
 
         with airflow_errors():
-            return ExportHook(self.conn_id).download_export(self.export_id, self.destination)
+            run_due, next_run_due = run_window(self.run_due, self.next_run_due)
+            return ExportHook(self.conn_id).download_export(
+                self.export_id, self.destination, run_due=run_due, next_run_due=next_run_due
+            )
 
 
 class DeleteExportOperator(BaseOperator):

@@ -16,7 +16,6 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_exports.core import times
 from airflow_provider_exports.core.lifecycle import NOT_FOUND_GRACE, raise_if_ended, reached
 from airflow_provider_exports.core.model import ExportState
 from airflow_provider_exports.exceptions import (
@@ -27,7 +26,7 @@ from airflow_provider_exports.exceptions import (
     UnknownStatus,
     VendorUnavailable,
 )
-from airflow_provider_exports.operators.export import airflow_errors, as_seconds
+from airflow_provider_exports.operators.export import airflow_errors, as_seconds, run_window
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -47,8 +46,8 @@ class ExportSensor(BaseSensorOperator):
     :param until: state or states to wait for: ``ready``, ``expired``, ``failed``, ``cancelled``, ``running``.
     :param run_due: of an export that the vendor repeats, the run to wait for: when it starts (templated), as
         ISO 8601 text, datetime or pendulum. None for the newest run, which may be an old one.
-    :param next_run_due: when the run after it starts (templated). From then on it is ``ExportExpired``:
-        vendors keep the newest run only.
+    :param next_run_due: when the run after it starts (templated). From then on it is ``RunMissed``: vendors
+        keep the newest run only.
     :param deferrable: wait in the triggerer; the connection's growing pace then takes the place of
         ``poke_interval``, unless that is given.
     """
@@ -94,11 +93,7 @@ class ExportSensor(BaseSensorOperator):
     @cached_property
     def _watched_run(self) -> RunWatch | None:
         """The run that is waited for."""
-        due, next_due = (
-            None if moment in (None, "") else times.instant(moment).timestamp()
-            for moment in (self.run_due, self.next_run_due)
-        )
-        return self.hook.lifecycle.watch_run(due, next_due)
+        return self.hook.lifecycle.watch_run(*run_window(self.run_due, self.next_run_due))
 
     def execute(self, context: Context) -> Any:
         """Wait in the sensor's mode."""
@@ -107,6 +102,7 @@ class ExportSensor(BaseSensorOperator):
         try:
             if self.poke(context):
                 return None
+            run = self._watched_run
         except AirflowFailException as error:
             # As the base class does in its own modes.
             if self.soft_fail:
@@ -114,7 +110,6 @@ class ExportSensor(BaseSensorOperator):
             raise
         from airflow_provider_exports.triggers.export import ExportTrigger
 
-        run = self._watched_run
         return self.defer(
             trigger=ExportTrigger(
                 conn_id=self.conn_id,
@@ -134,6 +129,7 @@ class ExportSensor(BaseSensorOperator):
         with airflow_errors():
             run = self._watched_run
             if run is not None and time.time() < run.due:
+                self.log.info("The run is due in %.0f s.", run.due - time.time())
                 return False
             self._first_look = self._first_look or time.time()
             try:
@@ -157,6 +153,8 @@ class ExportSensor(BaseSensorOperator):
             self.log.info("%s export %s: %s", export.vendor, export.export_id, word)
             if run is not None and not run.shown_by(export, time.time()):
                 return False
+            if run is not None and run.guessed and export.state.finished:
+                self.log.warning("%s", run.guess(export))
             if reached(export.state, self.until):
                 return True
             raise_if_ended(export)

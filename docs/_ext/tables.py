@@ -181,7 +181,7 @@ def _offers(cls: type[Vendor]) -> dict[str, str]:
         "delete": yes(Capability.DELETE),
         "expiry": cls.expiry.value,
         "links": f"open to {cls.links.value}",
-        "recurrence": "yes" if cls.recurrence else "no",
+        "recurrence": yes(Capability.RECURRENCE),
         "connection test": yes(Capability.PING),
     }
 

@@ -41,13 +41,18 @@ NOON = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def dags() -> dict[str, Any]:
-    """The DAGs as Airflow loads them."""
+    """The DAGs of the folder."""
+    return load(FOLDER)
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """The DAGs of a folder as Airflow loads them."""
     try:
         from airflow.dag_processing.dagbag import DagBag
     except ImportError:  # before Airflow 3.1
         from airflow.models.dagbag import DagBag
 
-    bag = DagBag(str(FOLDER))
+    bag = DagBag(str(folder))
     assert bag.import_errors == {}
     return dict(bag.dags)
 
@@ -349,3 +354,54 @@ def test_run_by_hand_exports_the_last_seven_days(dags: dict[str, Any]) -> None:
 def test_runs_do_not_overlap_where_the_vendor_has_one_queue(dags: dict[str, Any], name: str) -> None:
     """Mews refuses a second export of a type, Connhex and Medable queue: two runs would only wait."""
     assert dags[name].max_active_runs == 1
+
+
+REPEATED = "connhex_recurring_report"
+
+
+def test_report_is_kept_watched_and_landed_for_one_run(dags: dict[str, Any]) -> None:
+    """Sensor and download are given the same run: the one that was due at the end of the interval."""
+    dag = dags[REPEATED]
+    assert dag.get_task("keep").reuse_existing
+    assert dag.get_task("watch").upstream_task_ids == {"keep"}
+    assert dag.get_task("land").upstream_task_ids == {"keep", "watch"}
+    assert dag.max_active_runs == 1
+    due = module(REPEATED).due
+    six = MIDNIGHT + timedelta(hours=6)
+    run = dag_run(data_interval_start=six - timedelta(days=1), data_interval_end=six)
+    context = {"dag_run": run, "due": due, "macros": SimpleNamespace(timedelta=timedelta)}
+    for name in ("watch", "land"):
+        task = dag.get_task(name)
+        rendered = [
+            task.render_template(getattr(task, field), context) for field in ("run_due", "next_run_due")
+        ]
+        assert [pendulum.parse(text) for text in rendered] == [six, six + timedelta(days=1)]
+
+
+@pytest.mark.parametrize(
+    ("started", "due"),
+    [
+        (NOON, datetime(2026, 3, 2, 6, tzinfo=UTC)),
+        (datetime(2026, 3, 2, 5, 59, tzinfo=UTC), datetime(2026, 3, 1, 6, tzinfo=UTC)),
+        (datetime(2026, 3, 2, 6, tzinfo=UTC), datetime(2026, 3, 2, 6, tzinfo=UTC)),
+    ],
+)
+def test_report_started_by_hand_is_the_newest_run(started: datetime, due: datetime) -> None:
+    """Without an interval the run that was due last is taken."""
+    assert module(REPEATED).due(dag_run(run_after=started)) == due
+
+
+def test_report_is_due_when_the_vendor_says_so() -> None:
+    """The vendor counts from periodStart by periodicity, Airflow by the timetable: both at the same times."""
+    report = module(REPEATED).REPORT
+    first = pendulum.parse(report["periodStart"])
+    length = pendulum.parse(report["periodicity"])
+    assert module(REPEATED).due(dag_run(run_after=first + 5 * length)) == first + 5 * length
+
+
+def test_report_that_is_not_wanted_is_deleted(tmp_path: Path) -> None:
+    """Set to False, the file has one task, which ends the recurrence."""
+    text = (FOLDER / f"{REPEATED}.py").read_text("utf-8")
+    assert "WANTED = True\n" in text
+    (tmp_path / "ended.py").write_text(text.replace("WANTED = True\n", "WANTED = False\n"), "utf-8")
+    assert {task.task_id for task in load(tmp_path)[REPEATED].tasks} == {"end"}

@@ -10,7 +10,8 @@ import pytest
 
 from airflow_provider_exports import exceptions as errors
 from airflow_provider_exports.hooks.connhex import ConnhexHook
-from airflow_provider_exports.operators.connhex import ConnhexCreateExportOperator
+from airflow_provider_exports.hooks.export import ExportHook
+from airflow_provider_exports.operators.connhex import ConnhexCreateExportOperator, ConnhexRunExportOperator
 from airflow_provider_exports.operators.export import CreateExportOperator, DownloadExportOperator
 from airflow_provider_exports.sensors.connhex import ConnhexExportSensor
 from airflow_provider_exports.sensors.export import ExportSensor
@@ -49,13 +50,23 @@ def keep(payload: dict[str, Any]) -> Any:
     return run(lambda: ConnhexCreateExportOperator(task_id="keep", payload=payload, reuse_existing=True))
 
 
+def land(export_id: str, folder: Path, **changes: Any) -> DownloadExportOperator:
+    """A task that lands a run."""
+    arguments = {"task_id": "land", "conn_id": "connhex_default", "export_id": export_id, **changes}
+    return DownloadExportOperator(destination=folder.as_uri(), **arguments)
+
+
+def run_of(due: datetime) -> dict[str, Any]:
+    """The run that was due then."""
+    return {"run_due": due.isoformat(), "next_run_due": (due + DAY).isoformat()}
+
+
 def watch(simulator: Simulator, export_id: str, deferrable: bool, due: datetime, **changes: Any) -> None:
     """Watch for one run: deferred, or with one look a minute as Airflow's own loop does."""
     arguments = {
         "task_id": "watch",
         "export_id": export_id,
-        "run_due": due.isoformat(),
-        "next_run_due": (due + DAY).isoformat(),
+        **run_of(due),
         "deferrable": deferrable,
         "poke_interval": 60,
         **changes,
@@ -89,6 +100,7 @@ def test_each_run_is_landed_once(
         watch(simulator, export_id, deferrable, due + number * DAY)
         assert due + number * DAY < simulator.now() < due + number * DAY + timedelta(minutes=30)
         arguments = {"task_id": "land", "conn_id": "connhex_default", "export_id": export_id}
+        arguments |= run_of(due + number * DAY)
         destination = (tmp_path / str(number)).as_uri()
         result = run(lambda: DownloadExportOperator(destination=destination, **arguments))  # noqa: B023
         files.append(Path(result["files"][0]["uri"].removeprefix("file://")).read_text().splitlines()[1:])
@@ -120,9 +132,96 @@ def test_run_that_was_missed_is_not_confused_with_the_newest(simulator: Simulato
     export_id = keep(report(simulator))
     simulator.advance(3600 + 86400 + 1000)
     caught = watch_error(simulator, export_id, deferrable, due)
-    assert type(caught) is errors.ExportExpired
+    assert type(caught) is errors.RunMissed
     assert "made way for the next one" in str(caught)
     assert export_id in str(caught)
+
+
+def test_download_that_comes_too_late_does_not_land_the_next_run(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """The task that lands Monday's run is cleared on Tuesday: Tuesday's rows are not Monday's."""
+    simulator.configure("connhex", ready_after_seconds=400, status_form="jobs")
+    due = first_due(simulator)
+    export_id = keep(report(simulator))
+    watch(simulator, export_id, True, due)
+    simulator.advance(86400)
+    caught = error_of(lambda: land(export_id, tmp_path, **run_of(due)))
+    assert type(caught) is errors.RunMissed
+    assert list(tmp_path.iterdir()) == []
+    assert run(lambda: land(export_id, tmp_path, **run_of(due + DAY)))["files"]
+
+
+def test_download_before_the_run_is_refused(simulator: Simulator, tmp_path: Path) -> None:
+    """Yesterday's file is not landed for today."""
+    simulator.configure("connhex", ready_after_seconds=400, status_form="jobs")
+    due = first_due(simulator)
+    export_id = keep(report(simulator))
+    watch(simulator, export_id, True, due)
+    caught = error_of(lambda: land(export_id, tmp_path, **run_of(due + DAY)))
+    assert type(caught) is errors.ExportTimedOut
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_that_begins_during_the_download_is_noticed(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look and the last byte the next run has come: nothing tells whose bytes these are."""
+    simulator.configure("connhex", ready_after_seconds=400, status_form="jobs")
+    due = first_due(simulator)
+    export_id = keep(report(simulator))
+    watch(simulator, export_id, True, due)
+    fetch_all = ExportHook._fetch_all
+
+    def slow(self: ExportHook, *arguments: Any) -> Any:
+        simulator.advance(86400)
+        return fetch_all(self, *arguments)
+
+    monkeypatch.setattr(ExportHook, "_fetch_all", slow)
+    caught = error_of(lambda: land(export_id, tmp_path))
+    assert type(caught) is errors.DownloadIncomplete
+    assert "another run" in str(caught)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_messages_make_no_other_export(simulator: Simulator, connect: Connect) -> None:
+    """Who is told about a report, and how, may change without a second report beside the first."""
+    payload = report(simulator)
+    first = keep(payload)
+    connect("connhex", notification_target="others@example.com")
+    assert keep(payload) == first
+
+
+def test_repeated_export_is_none_for_the_run_operator(simulator: Simulator, deferrable: bool) -> None:
+    """It would create one more with every run of the task."""
+    payload = report(simulator)
+    caught = error_of(lambda: ConnhexRunExportOperator(task_id="t", payload=payload, deferrable=deferrable))
+    assert type(caught) is errors.InvalidPayload
+    assert "reuse_existing" in str(caught)
+    assert simulator.requests("connhex", "create") == []
+
+
+@pytest.mark.parametrize(
+    ("run_due", "next_run_due", "said"),
+    [
+        ("None", None, "run_due"),
+        ("2026-01-01", "soon", "next_run_due"),
+        (None, "2026-01-01", "nothing without it"),
+        ("2026-01-02", "2026-01-01", "later than run_due"),
+    ],
+)
+def test_wrong_times_of_a_run_are_told_at_once(
+    simulator: Simulator, tmp_path: Path, run_due: Any, next_run_due: Any, said: str
+) -> None:
+    """A template that rendered to nonsense is named, and no retry repeats it."""
+    times = {"run_due": run_due, "next_run_due": next_run_due}
+    for make in (
+        lambda: ConnhexExportSensor(task_id="s", export_id="e", deferrable=True, **times),
+        lambda: land("e", tmp_path, **times),
+    ):
+        caught = error_of(make)
+        assert type(caught) is errors.InvalidPayload
+        assert said in str(caught)
 
 
 def test_another_payload_is_another_export(simulator: Simulator) -> None:

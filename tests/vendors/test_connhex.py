@@ -210,7 +210,9 @@ class TestConnhexConformance(VendorConformance):
 
 def test_what_the_api_offers_is_declared() -> None:
     """Deleting stops an unfinished export, the vendor can repeat one, and nobody tells when a file goes."""
-    assert (ConnhexVendor.delete_cancels, ConnhexVendor.recurrence) == (True, True)
+    assert ConnhexVendor.delete_cancels
+    assert vendor().repeats({**PAYLOAD, "type": "recurring"})
+    assert not vendor().repeats(PAYLOAD)
     assert (ConnhexVendor.expiry, ConnhexVendor.links) == (Expiry.UNKNOWN, Links.AUTHENTICATED)
 
 
@@ -461,6 +463,7 @@ def job(status: Any, started_at: Any = ...) -> dict[str, Any]:
 
 
 FIRST, SECOND = "2027-01-14T06:00:00.000Z", "2027-01-15T06:00:00.000Z"
+EARLIER = "2027-01-15T05:59:59.500Z"
 SECOND_STARTED = datetime(2027, 1, 15, 6, tzinfo=UTC)
 REPEATED = ok({"results": [row(type="recurring", periodicity="P1D")], "total": 1})
 
@@ -512,6 +515,10 @@ def test_start_of_the_newest_job_is_read_where_it_is_told(body: Any, started_at:
             ExportState.FAILED,
             SECOND_STARTED,
         ),
+        # Its items start one after the other, and each of them counts.
+        ([job("done", SECOND), job("inProgress", EARLIER)], ExportState.RUNNING, SECOND_STARTED),
+        ([job("done", SECOND), job("failed", EARLIER)], ExportState.FAILED, SECOND_STARTED),
+        ([job("done", SECOND), job("inProgress", FIRST)], ExportState.RUNNING, SECOND_STARTED),
         # Which of them is the newest is not known: no failure is hidden.
         ([job("done", SECOND), job("failed", "soon")], ExportState.FAILED, SECOND_STARTED),
         ([job("done"), job("failed")], ExportState.FAILED, None),

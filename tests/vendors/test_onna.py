@@ -1006,8 +1006,8 @@ def test_ping_tells_the_account() -> None:
 
 def test_declared_facts() -> None:
     """Deleting is the only way to stop an export, nothing repeats or dates it, files want the token."""
-    facts = OnnaVendor.delete_cancels, OnnaVendor.recurrence, OnnaVendor.expiry, OnnaVendor.links
-    assert facts == (True, False, Expiry.UNKNOWN, Links.AUTHENTICATED)
+    facts = OnnaVendor.delete_cancels, OnnaVendor.expiry, OnnaVendor.links
+    assert facts == (True, Expiry.UNKNOWN, Links.AUTHENTICATED)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from airflow_provider_exports.core.model import JSON, ExportState
 
 _STARTS = ("startedAt", "startTimestamp", "startTime", "startDate")
+# Jobs for the items of one run may start one after the other.
+_ONE_RUN = timedelta(minutes=15)
+_ENDED = ("done", "failed", "expired")
 # As seconds this is the year 5138.
 _MILLISECONDS_FROM = 1e11
 
@@ -59,7 +62,11 @@ def newest_run(found: Sequence[Job]) -> Sequence[Job]:
     newest = newest_start(found)
     if newest is None or any(job.started_at is None for job in found):
         return found
-    return [job for job in found if job.started_at == newest]
+    return [
+        job
+        for job in found
+        if job.word.lower() not in _ENDED or (job.started_at and newest - job.started_at <= _ONE_RUN)
+    ]
 
 
 def newest_start(found: Iterable[Job]) -> datetime | None:

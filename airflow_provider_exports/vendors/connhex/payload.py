@@ -194,8 +194,10 @@ def is_channel_data(params: Mapping[str, Any]) -> bool:
 
 
 def marked(payload: Payload) -> Payload:
-    """Return the payload with a fingerprint of itself in ``format.filename``, which is echoed."""
-    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
+    """Return the payload with a fingerprint of what it asks for in ``format.filename``, which is echoed."""
+    # Who is told about it, and in which words, makes it no other export.
+    asked = {name: value for name, value in payload.items() if name != "notification"}
+    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
     mark = hashlib.sha256(canonical.encode()).hexdigest()[:12]
     stem = payload["format"].get("filename", "export")
     return {**payload, "format": {**payload["format"], "filename": f"{stem}-{mark}"}}

@@ -76,10 +76,16 @@ class ConnhexVendor(Vendor):
     default_host = "https://connhex.com"
     settings_class = ConnhexSettings
     capabilities = frozenset(
-        {Capability.LOGIN, Capability.LIST, Capability.FIND, Capability.DELETE, Capability.PING}
+        {
+            Capability.LOGIN,
+            Capability.LIST,
+            Capability.FIND,
+            Capability.DELETE,
+            Capability.PING,
+            Capability.RECURRENCE,
+        }
     )
     delete_cancels = True
-    recurrence = True
     links = Links.AUTHENTICATED
     # https://connhex.com/docs/exporter/jobs
     states: ClassVar[Mapping[str, ExportState]] = {
@@ -225,6 +231,9 @@ class ConnhexVendor(Vendor):
             run_started_at=answers.newest_start(shown),
             parameters={name: raw[name] for name in asked if raw.get(name) is not None},
         )
+
+    def repeats(self, payload: Payload) -> bool:
+        return bool(payload.get("type") == "recurring")
 
     def list_exports(self) -> Flow[list[Export]]:
         rows, _ = yield from self._rows()
