@@ -53,7 +53,7 @@ CONNECTION_SETTINGS: dict[str, dict[str, Any]] = {
     "medable": {"settle_delay": 0, "conflict_interval": 10},
 }
 CLOCK_AHEAD_SECONDS = 600
-RUN_SECONDS = 240
+RUN_SECONDS = 280
 _MARKER = ".airflow-exports-demo"
 
 

@@ -29,7 +29,7 @@ from airflow_provider_exports.simulator import Simulator
 pytestmark = pytest.mark.airflow_e2e
 
 ROOT = Path(__file__).parent.parent.parent
-DEMO_SECONDS = 280.0
+DEMO_SECONDS = 400.0
 BULK = "giosg_rooms_bulk"
 EXPORTS = {
     "connhex_channel_daily": ["export_channel [0: boiler room]", "export_channel [1: cold store]"],
