@@ -670,7 +670,7 @@ def test_existing_exports_of_a_payload_come_newest_first() -> None:
     replay = Replay(answers, now=NOW)
     found = replay.run(plan.call(plan.vendor.find(plan.vendor.prepare(PAYLOAD), 0.0)))
     assert [export.export_id for export in found] == ["c" * 24, "b" * 24]
-    assert replay.run(plan.submit(plan.vendor.prepare(PAYLOAD), reuse=True)).export_id == "c" * 24
+    assert replay.run(plan.submit(plan.vendor.prepare(PAYLOAD), reuse_existing=True)).export_id == "c" * 24
 
 
 def test_clock_that_is_ahead_does_not_hide_an_unanswered_create() -> None:
