@@ -39,7 +39,7 @@ class Task:
     tries: int
     deferred_seconds: float
     """Time between the first and the last look that saw it deferred."""
-    triggers: list[int]
+    triggers: list[str]
     """Ids of the triggers that it waited for."""
     export_id: str | None = None
     files: list[File] = field(default_factory=list)
@@ -65,7 +65,8 @@ class Run:
 class Trigger:
     """A row of the trigger table, which exists only as long as a task waits for it."""
 
-    id: int
+    id: str
+    """Number and time of creation: SQLite gives numbers of deleted rows anew."""
     classpath: str
     kwargs: str
     """As stored: JSON, which some versions of Airflow encrypt."""
@@ -85,8 +86,8 @@ class Observation:
     def __init__(self, database: Path) -> None:
         self._database = database
         self._states: dict[_Key, str] = {}
-        self._deferred: dict[_Key, dict[int, list[float]]] = {}
-        self.triggers: dict[int, Trigger] = {}
+        self._deferred: dict[_Key, dict[str, list[float]]] = {}
+        self.triggers: dict[str, Trigger] = {}
 
     def look(self) -> list[str]:
         """Look once; returns a line for each task whose state has changed."""
@@ -96,18 +97,21 @@ class Observation:
                 "SELECT dag_id, run_id, task_id, map_index, rendered_map_index, state, trigger_id"
                 " FROM task_instance ORDER BY 1, 2, 3, 4"
             ).fetchall()
-            waits = database.execute("SELECT id, classpath, kwargs, triggerer_id FROM trigger").fetchall()
+            waits = database.execute(
+                "SELECT id, created_date, classpath, kwargs, triggerer_id FROM trigger"
+            ).fetchall()
+        names = {row["id"]: f"{row['id']} {row['created_date']}" for row in waits}
         for row in waits:
-            seen = self.triggers.setdefault(
-                row["id"], Trigger(row["id"], row["classpath"], str(row["kwargs"]))
-            )
+            name = names[row["id"]]
+            seen = self.triggers.setdefault(name, Trigger(name, row["classpath"], str(row["kwargs"])))
             seen.triggerer_id = row["triggerer_id"] or seen.triggerer_id
         changes = []
         for row in rows:
             key = (row["dag_id"], row["run_id"], row["task_id"], row["map_index"])
             state = row["state"] or "no state"
-            if state == "deferred" and row["trigger_id"] is not None:
-                self._deferred.setdefault(key, {}).setdefault(row["trigger_id"], [now, now])[1] = now
+            if state == "deferred" and row["trigger_id"] in names:
+                wait = self._deferred.setdefault(key, {}).setdefault(names[row["trigger_id"]], [now, now])
+                wait[1] = now
             if self._states.get(key) != state:
                 self._states[key] = state
                 if state not in ("no state", "scheduled", "queued"):
