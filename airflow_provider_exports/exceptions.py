@@ -25,6 +25,7 @@
         ├── DownloadIncomplete   fewer or more bytes than announced
         ├── LinkExpired          the link died, a fresh one did too
         ├── NotTheFile           an error page instead of the file
+        ├── DestinationTaken     something else lies there            permanent
         └── UnsafeLink           the link leads where we must not go  permanent
 
 Permanent errors reach Airflow as ``AirflowFailException`` (no retry helps); the others pass, so that
@@ -38,6 +39,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AuthenticationFailed",
+    "DestinationTaken",
     "DownloadError",
     "DownloadIncomplete",
     "ExportCancelled",
@@ -274,6 +276,13 @@ class LinkExpired(DownloadError):
 
 class NotTheFile(DownloadError):
     """The file host sent something that cannot be the file, such as an HTML page."""
+
+
+class DestinationTaken(DownloadError):
+    """What would be written already lies at the destination, and is not ours to replace."""
+
+    permanent = True
+    advice = "Name another destination, or have {export_id} or the data interval in it."
 
 
 class UnsafeLink(DownloadError):

@@ -70,6 +70,8 @@ class Report:
     """Name of the benchmark."""
     rows: list[Row] = field(default_factory=list)
     """Its measurements, in the order in which they are shown."""
+    notes: list[str] = field(default_factory=list)
+    """What else the figures depend on, and what could not be measured."""
 
     def add(
         self, subject: str, measure: str, values: list[float], unit: str = "", target: float | None = None
@@ -102,7 +104,7 @@ class Report:
         widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
         lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
         facts = ", ".join(f"{name} {value}" for name, value in machine().items())
-        return "\n".join((f"== {self.name}", facts, *lines, ""))
+        return "\n".join((f"== {self.name}", facts, *self.notes, *lines, ""))
 
     def write(self, folder: Path) -> None:
         """Store machine facts and all values as JSON."""
@@ -110,6 +112,7 @@ class Report:
         content = {
             "benchmark": self.name,
             "machine": machine(),
+            "notes": self.notes,
             "rows": [
                 {
                     "subject": row.subject,

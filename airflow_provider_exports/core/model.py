@@ -50,6 +50,8 @@ class ExportFile:
     """Whether the API credentials may go with the request, and then only to the API's own origin."""
     format: str | None = None
     """File format in the vendor's word (``csv``, ``jsonl`` …), used to recognise an error page."""
+    md5: str | None = None
+    """Hex digest that the vendor announces, None when it does not."""
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,12 @@ class VendorSettings:
     """Answers of a file host that mean a dead link, which is replaced by a fresh one."""
     clock_margin: float = 300.0
     """How far the vendor's and our clock may differ when exports are matched by their creation time."""
+    parallel_files: int = 4
+    """Files of one export that are fetched at once."""
+    parallel_ranges: int = 8
+    """Most connections to one large file, where each one is slow and the file host serves parts."""
+    slowest_transfer: float = 1024.0
+    """Bytes per second below which, over a minute, a transfer counts as dead."""
     file_mode: str = ""
     """Octal permissions of files that land on a local disk, such as ``600``; empty for the umask's."""
 
@@ -308,6 +314,10 @@ class Vendor:
 
     def advise(self, payload: Payload) -> str | None:
         """Return a warning about a payload that is valid but looks wrong, else None."""
+        return None
+
+    def file_fault(self, last: JSON) -> str | None:
+        """Return what the last line of a JSON Lines file says went wrong at the vendor, None for a row."""
         return None
 
     def is_conflict(self, request: Request, response: Response) -> bool:

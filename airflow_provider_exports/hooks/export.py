@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
-import tempfile
 import time
-import uuid
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import requests
@@ -22,33 +17,27 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath, mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 
 from airflow_provider_exports.core.lifecycle import Lifecycle, raise_unless_ready
-from airflow_provider_exports.core.model import Datasource, Export, ExportFile, Payload, file_stem
+from airflow_provider_exports.core.model import Datasource, Export, Payload
 from airflow_provider_exports.core.polling import PollRule
-from airflow_provider_exports.core.redact import redact
 from airflow_provider_exports.core.registry import vendor_class
 from airflow_provider_exports.core.vendor import Capability, ConnectionInfo, Vendor
 from airflow_provider_exports.core.wire import Plan, Request, Response, origin
 from airflow_provider_exports.exceptions import (
-    DownloadError,
-    DownloadIncomplete,
     ExportError,
     ExportRejected,
     ExportTimedOut,
     InvalidConnection,
-    LinkExpired,
-    VendorUnavailable,
 )
+from airflow_provider_exports.landing.host import FileHost
+from airflow_provider_exports.landing.land import land
+from airflow_provider_exports.landing.names import LAYOUT
 from airflow_provider_exports.provider_info import connection_type
 from airflow_provider_exports.transports.blocking import BlockingTransport, unsigned
-from airflow_provider_exports.transports.download import Downloader, Fetched
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
 T = TypeVar("T")
-
-# How often one file is started over, and how often a dead link is replaced, before it is an error.
-_TRANSFERS = 4
 
 
 class ExportHook(HttpHook):
@@ -186,21 +175,30 @@ class ExportHook(HttpHook):
         export_id: str,
         destination: str,
         *,
+        layout: str = LAYOUT,
+        unpack: bool = False,
+        owner: str | None = None,
         run_due: float | None = None,
         next_run_due: float | None = None,
     ) -> dict[str, Any]:
         """Land all files of a ready export below ``destination`` and return the *export result*.
 
-        The files appear under their names only after every one of them has arrived whole.
+        The files appear under their names only after every one of them has arrived whole, and a manifest
+        beside them comes last. An export that has landed there before is not transferred again.
 
         :param destination: any URI of an Airflow object storage path, such as ``s3://conn@bucket/prefix`` or
             ``file:///data``.
+        :param layout: where the files go below it, such as ``{vendor}/{export_id}/{name}``; the last part may
+            also hold ``{stem}``, ``{suffix}`` and ``{position}``.
+        :param unpack: take zips apart, each into a folder of its own name.
+        :param owner: names who lands: what the same owner landed there for another export is replaced.
         :param run_due: of an export that the vendor repeats, when the wanted run was due, epoch seconds.
         :param next_run_due: when the run after it is due.
         :return: see :meth:`Export.result`.
         :raises RunMissed: the next run has taken its place.
         :raises ExportFailed, ExportExpired, ExportCancelled: it is not ready and never will be.
         :raises ExportTimedOut: it is not ready yet.
+        :raises DestinationTaken: something else lies there.
         :raises DownloadError: the files could not be landed; no incomplete one is left behind.
         """
         run = self.lifecycle.watch_run(run_due, next_run_due)
@@ -215,35 +213,51 @@ class ExportHook(HttpHook):
                     export_id=export_id,
                     next_step="Wait for it first, with an export sensor.",
                 )
-        return self.land_export(export, destination)
+        return self.land_export(export, destination, layout=layout, unpack=unpack, owner=owner)
 
-    def land_export(self, export: Export, destination: str) -> dict[str, Any]:
-        """Land an export that has just been read; see :meth:`download_export`."""
+    def land_export(
+        self,
+        export: Export,
+        destination: str,
+        *,
+        layout: str = LAYOUT,
+        unpack: bool = False,
+        owner: str | None = None,
+        payload: Payload | None = None,
+    ) -> dict[str, Any]:
+        """Land an export that has just been read; see :meth:`download_export`.
+
+        :param payload: what was asked for, where it is known; it goes into the manifest.
+        """
         raise_unless_ready(export)
-        export_id = export.export_id
-        target = ObjectStoragePath(destination)
-        try:
-            with contextlib.ExitStack() as cleanup:
-                staging = self._staging(target, export_id, cleanup)
-                fetched = self._fetch_all(export, staging)
-                if export.run_started_at is not None:
-                    # A run that began meanwhile may have put its file in the place of this one's.
-                    _same_files(export, self.get_export(export_id))
-                landed = [self._publish(part, target / name) for name, part in fetched]
-        except ExportError as error:
-            error.vendor, error.export_id = error.vendor or export.vendor, error.export_id or export_id
-            raise
-        except OSError as error:
-            raise DownloadError(
-                f"{redact(destination)} cannot be written to: {error.strerror or type(error).__name__}.",
-                vendor=export.vendor,
-                export_id=export_id,
-                next_step="Check the destination, its permissions and its free space.",
-            ) from error
-        self.log.info(
-            "%s export %s: %d files landed in %s", export.vendor, export_id, len(landed), destination
+        vendor = self.vendor
+
+        def read() -> Export:
+            again = self.get_export(export.export_id)
+            raise_unless_ready(again)
+            return again
+
+        def make_host() -> FileHost:
+            return FileHost(
+                self._bare_session(),
+                vendor,
+                lambda: vendor.auth.download_headers(self.lifecycle.token),
+                mask_secret,
+                max(vendor.settings.parallel_files, vendor.settings.parallel_ranges),
+            )
+
+        return land(
+            vendor,
+            export,
+            ObjectStoragePath(destination),
+            make_host,
+            read,
+            self.log,
+            layout=layout,
+            unpack=unpack,
+            owner=owner,
+            payload=payload,
         )
-        return export.result(landed)
 
     def test_connection(self) -> tuple[bool, str]:
         """Make one cheap authenticated call; return whether it worked and what that proves."""
@@ -410,94 +424,6 @@ class ExportHook(HttpHook):
             raise ExportRejected(
                 f"the vendor's API offers no {capability.value.replace('_', ' ')}.", vendor=self.vendor.name
             )
-
-    def _staging(self, target: ObjectStoragePath, export_id: str, cleanup: contextlib.ExitStack) -> Path:
-        """Return a new local folder; below a local target itself, so that publishing is one rename."""
-        if target.protocol in ("file", "local", ""):
-            path = Path(target.path) / f".{file_stem(export_id)}.{uuid.uuid4().hex}.part"
-            path.mkdir(parents=True)
-        else:
-            path = Path(tempfile.mkdtemp(prefix=f"export-{file_stem(export_id)}-"))
-        cleanup.callback(shutil.rmtree, path, ignore_errors=True)
-        return path
-
-    def _fetch_all(self, export: Export, staging: Path) -> list[tuple[str, Fetched]]:
-        vendor = self.vendor
-        downloader = Downloader(
-            self._bare_session(),
-            vendor,
-            self.log,
-            lambda: vendor.auth.download_headers(self.lifecycle.token),
-            mask_secret,
-        )
-        links = _Links(self, export)
-        done = []
-        for position, file in enumerate(export.files):
-            for transfer in range(1, _TRANSFERS + 1):
-                try:
-                    part = downloader.fetch(links.fresh(position), staging / file.name)
-                except (DownloadIncomplete, LinkExpired, VendorUnavailable) as error:
-                    asked = error.retry_after or 0.0
-                    if transfer == _TRANSFERS or asked > self.lifecycle.retry.patience:
-                        raise
-                    self.log.warning(
-                        "%s export %s: %s Starting over.", vendor.name, export.export_id, error.message
-                    )
-                    if isinstance(error, VendorUnavailable):
-                        time.sleep(max(asked, 2.0**transfer))
-                    links.renew()
-                else:
-                    self.log.info("%s: %d bytes, sha256 %s", file.name, part.size, part.sha256)
-                    done.append((file.name, part))
-                    break
-        return done
-
-    def _publish(self, part: Fetched, target: ObjectStoragePath) -> dict[str, Any]:
-        if target.protocol in ("file", "local", ""):
-            os.replace(part.path, target.path)
-        else:
-            # In object stores one put or a completed multi-part upload; open("wb") would publish half.
-            try:
-                target.fs.put_file(str(part.path), target.path)
-            except FileNotFoundError:
-                # A store with real folders. Elsewhere making them first could make a bucket.
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.fs.put_file(str(part.path), target.path)
-        return {"uri": str(target), "name": target.name, "size": part.size, "sha256": part.sha256}
-
-
-class _Links:
-    """The download links of one export, renewed before they die."""
-
-    def __init__(self, hook: ExportHook, export: Export) -> None:
-        self._hook = hook
-        self._take(export)
-
-    def fresh(self, position: int) -> ExportFile:
-        """Return the file at ``position`` with a link that is still good."""
-        settings = self._hook.vendor.settings
-        age = time.monotonic() - self._taken_at
-        if 0 < settings.link_lifetime < age + settings.link_margin:
-            self.renew()
-        return self._export.files[position]
-
-    def renew(self) -> None:
-        """Ask the vendor for new links to the same files."""
-        before = self._export
-        export = self._hook.get_export(before.export_id)
-        raise_unless_ready(export)
-        _same_files(before, export)
-        self._take(export)
-
-    def _take(self, export: Export) -> None:
-        self._export, self._taken_at = export, time.monotonic()
-
-
-def _same_files(before: Export, now: Export) -> None:
-    if now.run_started_at != before.run_started_at:
-        raise DownloadIncomplete("the vendor began another run of the export during the download.")
-    if [(f.name, f.size) for f in now.files] != [(f.name, f.size) for f in before.files]:
-        raise DownloadIncomplete("the vendor changed the list of files during the download.")
 
 
 class _SignedByVendor(requests.auth.AuthBase):

@@ -25,6 +25,7 @@ from airflow_provider_exports.exceptions import (
     UnexpectedResponse,
     VendorUnavailable,
 )
+from airflow_provider_exports.landing.names import LAYOUT, check_layout
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -75,6 +76,14 @@ def run_window(
 def as_seconds(duration: float | timedelta | None) -> float | None:
     """Return a duration given in seconds or as a timedelta in seconds."""
     return duration.total_seconds() if isinstance(duration, timedelta) else duration
+
+
+def owner(context: Context) -> str | None:
+    """Return what names the task instance over all its tries, None outside of a run."""
+    ti = context.get("ti")
+    if ti is None:
+        return None
+    return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{getattr(ti, 'map_index', -1)}"
 
 
 class CreateExportOperator(BaseOperator):
@@ -164,7 +173,7 @@ class CreateExportOperator(BaseOperator):
 
     def _create(self, give_up_at: float | None, unanswered_at: float | None = None) -> Export:
         vendor = self.hook.vendor
-        payload = vendor.prepare(vendor.compose(self._parameters(), self._payload()))
+        payload = self._prepared()
         vendor.check_shape(payload)
         self._check_kind(payload)
         now = time.time()
@@ -207,8 +216,10 @@ class CreateExportOperator(BaseOperator):
             kwargs={"give_up_at": give_up_at, "unanswered_at": unanswered_at},
         )
 
-    def _parameters(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.payload_parameters}
+    def _prepared(self) -> Payload:
+        vendor = self.hook.vendor
+        parameters = {name: getattr(self, name) for name in self.payload_parameters}
+        return vendor.prepare(vendor.compose(parameters, self._payload()))
 
     def _payload(self) -> Payload:
         payload = self.payload
@@ -231,6 +242,9 @@ class RunExportOperator(CreateExportOperator):
 
     :param destination: URI below which the files land, such as ``s3://conn@bucket/prefix`` or
         ``file:///data`` (templated); None leaves them at the vendor.
+    :param layout: where the files go below it, such as ``{vendor}/{export_id}/{name}``; the last part may
+        also hold ``{stem}``, ``{suffix}`` and ``{position}``. By default they lie right below it.
+    :param unpack: take zips apart, each into a folder of its own name.
     :param poll_interval: fixed seconds between two looks; None takes the connection's growing pace.
     :param skip_if_empty: mark the task skipped when the export has no files.
     :return: the *export result*: ``export_id, vendor, state, created_at, expires_at,
@@ -246,12 +260,17 @@ class RunExportOperator(CreateExportOperator):
         self,
         *,
         destination: str | None = None,
+        layout: str = LAYOUT,
+        unpack: bool = False,
         poll_interval: float | timedelta | None = None,
         skip_if_empty: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_layout(layout)
         self.destination = destination
+        self.layout = layout
+        self.unpack = unpack
         self.poll_interval = poll_interval
         self.skip_if_empty = skip_if_empty
 
@@ -264,7 +283,7 @@ class RunExportOperator(CreateExportOperator):
             if awaited is None:
                 raise not_understood()
             # A wait again, if a short one: the vendor may be unwell in the very minute we come back.
-            return self._finish(self.hook.wait_for_export(awaited[0], timeout=_RESUME_SECONDS))
+            return self._finish(context, self.hook.wait_for_export(awaited[0], timeout=_RESUME_SECONDS))
 
     def _check_kind(self, payload: Payload) -> None:
         if self.hook.vendor.repeats(payload):
@@ -279,7 +298,8 @@ class RunExportOperator(CreateExportOperator):
         if not self.deferrable:
             poll_interval = as_seconds(self.poll_interval)
             return self._finish(
-                self.hook.wait_for_export(export.export_id, timeout=timeout, poll_interval=poll_interval)
+                context,
+                self.hook.wait_for_export(export.export_id, timeout=timeout, poll_interval=poll_interval),
             )
         # A quick export needs no trigger, and a trigger that fires soon can lose the task.
         try:
@@ -288,7 +308,7 @@ class RunExportOperator(CreateExportOperator):
             # It exists: whether it is only not visible yet, or the vendor not well, the wait will tell.
             self.log.info("%s", error)
         if export.state.finished:
-            return self._finish(export)
+            return self._finish(context, export)
         from airflow_provider_exports.triggers.export import ExportTrigger
 
         return self.defer(
@@ -303,13 +323,22 @@ class RunExportOperator(CreateExportOperator):
             timeout=timedelta(seconds=timeout + _FRAMEWORK_MARGIN),
         )
 
-    def _finish(self, export: Export) -> dict[str, Any]:
+    def _finish(self, context: Context, export: Export) -> dict[str, Any]:
         from airflow_provider_exports.core.lifecycle import raise_unless_ready
 
         raise_unless_ready(export)
         if self.skip_if_empty and not export.files:
             raise AirflowSkipException(f"{export.vendor} export {export.export_id} has no files.")
-        return self.hook.land_export(export, self.destination) if self.destination else export.result()
+        if not self.destination:
+            return export.result()
+        return self.hook.land_export(
+            export,
+            self.destination,
+            layout=self.layout,
+            unpack=self.unpack,
+            owner=owner(context),
+            payload=self._prepared(),
+        )
 
 
 class DownloadExportOperator(BaseOperator):
@@ -319,6 +348,8 @@ class DownloadExportOperator(BaseOperator):
     :param export_id: the vendor's id (templated).
     :param destination: URI below which the files land, such as ``s3://conn@bucket/prefix`` or
         ``file:///data`` (templated).
+    :param layout: where the files go below it, as of :class:`RunExportOperator`.
+    :param unpack: take zips apart, as of :class:`RunExportOperator`.
     :param run_due: of an export that the vendor repeats, the run whose files are wanted: when it was due
         (templated), as ISO 8601 text, datetime or pendulum. None for the newest run.
     :param next_run_due: when the run after it is due (templated); from then on it is ``RunMissed``.
@@ -334,14 +365,19 @@ class DownloadExportOperator(BaseOperator):
         conn_id: str,
         export_id: str,
         destination: str,
+        layout: str = LAYOUT,
+        unpack: bool = False,
         run_due: str | datetime | None = None,
         next_run_due: str | datetime | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_layout(layout)
         self.conn_id = conn_id
         self.export_id = export_id
         self.destination = destination
+        self.layout = layout
+        self.unpack = unpack
         self.run_due = run_due
         self.next_run_due = next_run_due
 
@@ -352,7 +388,13 @@ class DownloadExportOperator(BaseOperator):
         with airflow_errors():
             run_due, next_run_due = run_window(self.run_due, self.next_run_due)
             return ExportHook(self.conn_id).download_export(
-                self.export_id, self.destination, run_due=run_due, next_run_due=next_run_due
+                self.export_id,
+                self.destination,
+                layout=self.layout,
+                unpack=self.unpack,
+                owner=owner(context),
+                run_due=run_due,
+                next_run_due=next_run_due,
             )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,17 @@ def fire(trigger: Any) -> dict[str, Any]:
     assert len(events) == 1
     payload: dict[str, Any] = json.loads(json.dumps(events[0].payload))
     return payload
+
+
+def landed(folder: Path) -> list[str]:
+    """Return the names of what has landed in a folder, without the manifests that say so.
+
+    Nor what waits in hidden folders for another try.
+    """
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    manifests = [name for name in names if name.startswith("_export")]
+    assert bool(manifests) == bool(names)
+    return [name for name in names if name not in manifests]
 
 
 def error_of(make: Callable[[], BaseOperator]) -> ExportError:

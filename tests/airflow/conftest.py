@@ -19,6 +19,7 @@ Connect = Callable[..., None]
 def simulator(export_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
     """The simulated vendors, connected as ``mews_default`` and ``giosg_default``, in virtual time."""
     from airflow_provider_exports.hooks import export as hook_module
+    from airflow_provider_exports.landing import fetch, transfer
     from airflow_provider_exports.operators import export as operator_module
     from airflow_provider_exports.sensors import export as sensor_module
     from airflow_provider_exports.transports.asynchronous import AsyncTransport
@@ -34,6 +35,8 @@ def simulator(export_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> S
     clock = SimpleNamespace(time=now, sleep=export_simulator.advance, monotonic=now)
     for module in (hook_module, operator_module, sensor_module, trigger_module):
         monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(fetch.Links, "clock", staticmethod(now))
+    monkeypatch.setattr(transfer, "_pause", lambda _stop, seconds: export_simulator.advance(seconds))
     monkeypatch.setitem(BlockingTransport.__init__.__kwdefaults__, "clock", now)
     monkeypatch.setitem(BlockingTransport.__init__.__kwdefaults__, "sleep", export_simulator.advance)
     monkeypatch.setitem(AsyncTransport.__init__.__kwdefaults__, "clock", now)

@@ -17,7 +17,7 @@ from airflow_provider_exports.operators.connhex import ConnhexCreateExportOperat
 from airflow_provider_exports.operators.export import DeleteExportOperator, DownloadExportOperator
 from airflow_provider_exports.sensors.connhex import ConnhexExportSensor
 from airflow_provider_exports.simulator import Simulator
-from tests.airflow.both_modes import error_of, run
+from tests.airflow.both_modes import error_of, landed, run
 from tests.airflow.conftest import Connect
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("simulator")]
@@ -242,7 +242,7 @@ def test_each_failure_has_its_own_error(
     if exports and error not in (errors.ExportConflict, errors.UnknownOutcome):
         assert caught.export_id == exports[-1].id
         assert exports[-1].id in str(caught)
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
     assert calls(simulator, "create") <= 2
     assert len(exports) <= 1
     assert simulator.leaks() == []
@@ -431,7 +431,7 @@ def test_export_that_expires_before_its_download(simulator: Simulator, tmp_path:
     simulator.set_state("connhex", export_id, "expired")
     with pytest.raises(errors.ExportExpired):
         hook.land_export(export, tmp_path.as_uri())
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
 
 
 REPEATED = {"type": "recurring", "periodicity": "P1D", "period": "P1D", "from_time": None, "to_time": None}

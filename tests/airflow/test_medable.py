@@ -17,7 +17,7 @@ from airflow_provider_exports.operators.export import DeleteExportOperator, Down
 from airflow_provider_exports.operators.medable import MedableCreateExportOperator, MedableRunExportOperator
 from airflow_provider_exports.sensors.medable import MedableExportSensor
 from airflow_provider_exports.simulator import Simulator
-from tests.airflow.both_modes import error_of, fire, run
+from tests.airflow.both_modes import error_of, fire, landed, run
 from tests.airflow.conftest import Connect
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("simulator")]
@@ -190,7 +190,7 @@ def test_each_failure_has_its_own_error(
     assert caught.vendor == "medable"
     assert caught.next_step or caught.advice
     assert sent(simulator, "create") <= (5 if error is errors.RateLimited else 2)
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
     assert simulator.leaks() == []
     assert not any(secret in str(caught) for secret in (*simulator.tokens.values(), simulator.link_secret))
 
@@ -266,7 +266,7 @@ def test_unknown_id(simulator: Simulator, tmp_path: Path) -> None:
     assert (
         run(lambda: DeleteExportOperator(task_id="t", conn_id="medable_default", export_id=UNKNOWN)) is False
     )
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_download_of_an_expired_export(simulator: Simulator, tmp_path: Path) -> 
         task_id="t", conn_id="medable_default", export_id=export_id, destination=tmp_path.as_uri()
     )
     assert type(error_of(download)) is errors.ExportExpired
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
 
 
 @pytest.mark.parametrize("fault", ["stale_link", "truncated", "reset", "503", "html_instead"])

@@ -20,7 +20,7 @@ from airflow_provider_exports.operators.export import DeleteExportOperator, Down
 from airflow_provider_exports.operators.onna import OnnaCreateExportOperator, OnnaRunExportOperator
 from airflow_provider_exports.sensors.onna import OnnaExportSensor
 from airflow_provider_exports.simulator import Simulator
-from tests.airflow.both_modes import error_of, fire, run
+from tests.airflow.both_modes import error_of, fire, landed, run
 from tests.airflow.conftest import Connect
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("simulator")]
@@ -163,7 +163,7 @@ def test_each_failure_has_its_own_error(
     if exports:
         assert str(caught.export_id).startswith("airflow-")
         assert str(caught.export_id) in str(caught)
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
     assert simulator.leaks("onna") == []
     assert not any(secret in str(caught) for secret in (*simulator.tokens.values(), simulator.link_secret))
 
@@ -204,7 +204,7 @@ def test_export_that_nobody_knows(simulator: Simulator, deferrable: bool, tmp_pa
     with pytest.raises(errors.ExportNotFound, match="onna export no-such"):
         OnnaHook().get_export("no-such")
     assert run(lambda: DeleteExportOperator(**here)) is False
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
 
 
 def test_export_that_expires_before_its_download(simulator: Simulator, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_export_that_expires_before_its_download(simulator: Simulator, tmp_path:
         )
     )
     assert (type(caught), caught.export_id) == (errors.ExportExpired, export_id)
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -245,9 +245,7 @@ def test_retry_adopts_what_the_last_try_made(simulator: Simulator, deferrable: b
 def test_process_that_died_before_the_start_goes_on(simulator: Simulator, deferrable: bool) -> None:
     """An export that was created and never started is adopted and started."""
     hook = OnnaHook()
-    payload = hook.vendor.prepare(
-        hook.vendor.compose(OnnaCreateExportOperator(task_id="t", title="Weekly")._parameters(), None)
-    )
+    payload = OnnaCreateExportOperator(task_id="t", title="Weekly")._prepared()
     created = hook.run_plan(lambda life: life.call(life.vendor.create(payload)))
     assert sent(simulator, "start") == []
     changes = dict.fromkeys(("workspace_url", "modified_after", "modified_before"))
@@ -322,7 +320,7 @@ def test_mapped_exports_wait_for_room_without_a_worker(
         most = max(most, states.count("pending") + states.count("processing"))
     failed = [uid for uid in sources if ends[uid] != "ready"]
     assert failed == ["uid-1"]
-    assert len(list(tmp_path.iterdir())) == len(simulator.exports("onna")) - len(failed) == 4
+    assert len(landed(tmp_path)) == len(simulator.exports("onna")) - len(failed) == 4
     assert most == 2
     assert [bool(waits[uid]) for uid in sources] == [False, False, True, True, True]
 
@@ -343,7 +341,7 @@ def test_files_wherever_they_are(
     """The token goes to the API's own origin only; an archive may come in volumes."""
     simulator.configure("onna", download=download, volumes=volumes)
     result = run(onna(deferrable, destination=tmp_path.as_uri()))
-    assert len(result["files"]) == len(list(tmp_path.iterdir())) >= 1
+    assert len(result["files"]) == len(landed(tmp_path)) >= 1
     assert simulator.leaks("onna") == []
 
 

@@ -28,7 +28,7 @@ from airflow_provider_exports.sensors.giosg import GiosgExportSensor
 from airflow_provider_exports.sensors.mews import MewsExportSensor
 from airflow_provider_exports.simulator import Simulator
 from airflow_provider_exports.simulator.apis.giosg import ORGANIZATION_ID
-from tests.airflow.both_modes import error_of, fire, run
+from tests.airflow.both_modes import error_of, fire, landed, run
 from tests.airflow.conftest import Connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -79,7 +79,7 @@ def test_files_land_whole(simulator: Simulator, deferrable: bool, vendor: str, t
         content = (tmp_path / file["name"]).read_bytes()
         assert file["uri"].endswith(f"{tmp_path}/{file['name']}")
         assert (file["size"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f["name"] for f in result["files"])
+    assert landed(tmp_path) == sorted(f["name"] for f in result["files"])
     for secret in (*simulator.tokens.values(), simulator.link_secret):
         assert secret not in repr((result, events))
     assert simulator.leaks() == []
@@ -169,7 +169,7 @@ def test_each_failure_has_its_own_error(
     if exports and error not in (errors.ExportConflict, errors.UnknownOutcome, errors.RateLimited):
         assert caught.export_id == exports[-1].id
         assert exports[-1].id in str(caught)
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
     assert creates(simulator, vendor) - before <= 2
     assert simulator.leaks() == []
     assert not any(secret in str(caught) for secret in (*simulator.tokens.values(), simulator.link_secret))
@@ -314,7 +314,7 @@ def test_unknown_id(simulator: Simulator, deferrable: bool, vendor: str, tmp_pat
     for error in caught:
         assert type(error) is errors.ExportNotFound
         assert (error.vendor, error.export_id) == (vendor, NOBODY)
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
 
 
 @pytest.mark.parametrize("vendor", ["mews", "giosg"])
@@ -478,7 +478,7 @@ def test_dead_link_is_replaced_once(
     """A link that died on the way is asked for anew, and the file lands."""
     simulator.fail_next(vendor, "file", fault="stale_link", times=1, after=files - 1)
     result = run(exporting(simulator, vendor, deferrable, destination=tmp_path.as_uri()))
-    assert len(list(tmp_path.iterdir())) == len(result["files"]) == files
+    assert len(landed(tmp_path)) == len(result["files"]) == files
 
 
 @pytest.mark.parametrize("vendor", ["mews", "giosg"])

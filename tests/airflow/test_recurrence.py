@@ -10,13 +10,13 @@ import pytest
 
 from airflow_provider_exports import exceptions as errors
 from airflow_provider_exports.hooks.connhex import ConnhexHook
-from airflow_provider_exports.hooks.export import ExportHook
+from airflow_provider_exports.landing.transfer import Transfer
 from airflow_provider_exports.operators.connhex import ConnhexCreateExportOperator, ConnhexRunExportOperator
 from airflow_provider_exports.operators.export import CreateExportOperator, DownloadExportOperator
 from airflow_provider_exports.sensors.connhex import ConnhexExportSensor
 from airflow_provider_exports.sensors.export import ExportSensor
 from airflow_provider_exports.simulator import Simulator
-from tests.airflow.both_modes import error_of, run
+from tests.airflow.both_modes import error_of, landed, run
 from tests.airflow.conftest import Connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -148,7 +148,7 @@ def test_download_that_comes_too_late_does_not_land_the_next_run(
     simulator.advance(86400)
     caught = error_of(lambda: land(export_id, tmp_path, **run_of(due)))
     assert type(caught) is errors.RunMissed
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
     assert run(lambda: land(export_id, tmp_path, **run_of(due + DAY)))["files"]
 
 
@@ -160,7 +160,7 @@ def test_download_before_the_run_is_refused(simulator: Simulator, tmp_path: Path
     watch(simulator, export_id, True, due)
     caught = error_of(lambda: land(export_id, tmp_path, **run_of(due + DAY)))
     assert type(caught) is errors.ExportTimedOut
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
 
 
 def test_run_that_begins_during_the_download_is_noticed(
@@ -171,17 +171,17 @@ def test_run_that_begins_during_the_download_is_noticed(
     due = first_due(simulator)
     export_id = keep(report(simulator))
     watch(simulator, export_id, True, due)
-    fetch_all = ExportHook._fetch_all
+    fetch = Transfer.run
 
-    def slow(self: ExportHook, *arguments: Any) -> Any:
+    def slow(self: Transfer) -> Any:
         simulator.advance(86400)
-        return fetch_all(self, *arguments)
+        return fetch(self)
 
-    monkeypatch.setattr(ExportHook, "_fetch_all", slow)
+    monkeypatch.setattr(Transfer, "run", slow)
     caught = error_of(lambda: land(export_id, tmp_path))
     assert type(caught) is errors.DownloadIncomplete
     assert "another run" in str(caught)
-    assert list(tmp_path.iterdir()) == []
+    assert landed(tmp_path) == []
 
 
 def test_messages_make_no_other_export(simulator: Simulator, connect: Connect) -> None:

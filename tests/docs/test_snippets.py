@@ -21,7 +21,7 @@ import pytest
 from airflow_provider_exports.core import Capability, ExportState, VendorSettings, lifecycle
 from airflow_provider_exports.core.registry import BUILT_IN, vendor_class
 from airflow_provider_exports.core.retry import RetryRule
-from airflow_provider_exports.hooks import export as export_hook
+from airflow_provider_exports.landing import archive, transfer
 from airflow_provider_exports.provider_info import connection_type
 from airflow_provider_exports.simulator import Simulator
 from airflow_provider_exports.triggers.export import MINIMUM_DELAY
@@ -393,7 +393,10 @@ def test_numbers_in_the_text_hold() -> None:
     rule, shared = RetryRule(), VendorSettings()
     mews, giosg = (vendor_class(name).settings_class() for name in ("mews", "giosg"))
     # explanation/lifecycle.md
-    assert (lifecycle.LOOK_AGAIN, shared.clock_margin, export_hook._TRANSFERS) == ((3.0, 10.0), 300.0, 4)
+    assert (lifecycle.LOOK_AGAIN, shared.clock_margin) == ((3.0, 10.0), 300.0)
+    assert (shared.parallel_files, shared.parallel_ranges, shared.slowest_transfer) == (4, 8, 1024)
+    assert (transfer.ATTEMPTS, transfer.FAST) == (4, 128 * 1024 * 1024)
+    assert (archive.MOST_MEMBERS, archive.MOST_RATIO) == (100_000, 200)
     # explanation/errors.md
     assert (lifecycle.READ_AGAIN, lifecycle.NOT_FOUND_GRACE) == ((1.0, 3.0), 30.0)
     assert (rule.initial, rule.maximum, rule.patience) == (1.0, 30.0, 60.0)

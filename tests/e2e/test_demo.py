@@ -157,6 +157,9 @@ def test_every_file_landed(demo: Finished) -> None:
         assert len(content) == file["size"] > 0
         assert hashlib.sha256(content).hexdigest() == file["sha256"]
     landed = {f"file://{path}" for path in (demo.home / "exports").rglob("*") if path.is_file()}
+    manifests = {uri for uri in landed if "/_export-" in uri}
+    assert len(manifests) == len(demo.exports())
+    landed -= manifests
     assert landed == {file["uri"] for file in files}
     rows = [json.loads(line) for line in _lines(files, "Reservation", ".jsonl")]
     assert rows

@@ -380,6 +380,12 @@ class MedableVendor(Vendor):
         # Of several that one create may have left, the oldest: in the same queue it is done sooner.
         return found[::-1] if since else found
 
+    def file_fault(self, last: JSON) -> str | None:
+        # https://github.com/Medable/mdctl: a stream may end in a fault, with status 200 at its beginning.
+        if not isinstance(last, dict) or last.get("object") != "fault":
+            return None
+        return str(last.get("reason") or last.get("message") or last.get("errCode") or "a fault")
+
     def delete(self, export_id: str) -> Flow[None]:
         request = Request("DELETE", _path(export_id), headers=_JSON, operation="delete", export_id=export_id)
         response = yield from self._send(request)

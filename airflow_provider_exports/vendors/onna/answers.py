@@ -15,6 +15,8 @@ from urllib.parse import quote
 from airflow_provider_exports.core.model import ExportFile, file_stem
 from airflow_provider_exports.vendors.onna.settings import OnnaSettings, items
 
+_MD5 = re.compile(r"[0-9A-Fa-f]{32}")
+
 
 def status_word(raw: Mapping[str, Any], settings: OnnaSettings) -> str | None:
     """Return the word of the first status field that has one."""
@@ -57,6 +59,7 @@ def files(raw: Mapping[str, Any], settings: OnnaSettings, export_id: str, url: s
                     one.get("size"),
                     authenticated=True,
                     format=_extension(one),
+                    md5=_md5(one),
                 )
                 for number, (link, one) in enumerate(found, start=1)
             )
@@ -69,6 +72,11 @@ def _is_file(value: Any) -> bool:
         and ("filename" in value or "content_type" in value)
         and (value.get("size") is None or (type(value["size"]) is int and value["size"] > 0))
     )
+
+
+def _md5(file: Mapping[str, Any]) -> str | None:
+    value = file.get("md5")
+    return value if isinstance(value, str) and _MD5.fullmatch(value) else None
 
 
 def _extension(file: Mapping[str, Any]) -> str:

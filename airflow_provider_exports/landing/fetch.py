@@ -1,0 +1,170 @@
+"""Fetch all files of an export to a local folder, several at once, and say how far it has come."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from airflow_provider_exports.core.model import Export, ExportFile
+from airflow_provider_exports.core.vendor import Vendor
+from airflow_provider_exports.exceptions import DownloadIncomplete
+from airflow_provider_exports.landing import check
+from airflow_provider_exports.landing.host import FileHost
+from airflow_provider_exports.landing.transfer import Fetched, Stopped, Transfer
+from airflow_provider_exports.transports.blocking import Log
+
+_TICK = 0.25
+_TELL_SECONDS = 5.0
+
+
+class Links:
+    """The download links of one export, replaced before they die, or when one has died.
+
+    :param export: as it was just read.
+    :param read: reads it again, with fresh links, and raises if it has no files any more.
+    """
+
+    clock = staticmethod(time.monotonic)
+
+    def __init__(self, vendor: Vendor, export: Export, read: Callable[[], Export]) -> None:
+        self._settings, self._read = vendor.settings, read
+        self._taken_at = self.clock()
+        self._export = export
+
+    def current(self, position: int) -> ExportFile:
+        """Return the file at ``position`` with a link that is still good."""
+        age = self.clock() - self._taken_at
+        if 0 < self._settings.link_lifetime < age + self._settings.link_margin:
+            self._renew()
+        return self._export.files[position]
+
+    def check_run(self) -> None:
+        """Make sure, after the last byte, that the bytes are of the run that was asked for.
+
+        A run that began meanwhile may have put its files in the place of this one's.
+
+        :raises DownloadIncomplete: another run has begun.
+        """
+        if self._export.run_started_at is not None:
+            self._renew()
+
+    def renew(self, position: int, dead: str) -> None:
+        """Replace a link that has died, unless another transfer has done so meanwhile."""
+        if self._export.files[position].url == dead:
+            self._renew()
+
+    def _renew(self) -> None:
+        again = self._read()
+        if again.run_started_at != self._export.run_started_at:
+            raise DownloadIncomplete("the vendor began another run of the export during the download.")
+        if [(f.name, f.size) for f in again.files] != [(f.name, f.size) for f in self._export.files]:
+            raise DownloadIncomplete("the vendor changed the list of files during the download.")
+        self._export, self._taken_at = again, self.clock()
+
+
+def fetch_all(
+    host: FileHost,
+    links: Links,
+    export: Export,
+    names: Sequence[str],
+    folder: Path,
+    vendor: Vendor,
+    log: Log,
+) -> list[Fetched]:
+    """Fetch the files of ``export`` into ``folder`` under ``names``; they are checked, in the same order.
+
+    :raises ExportError: of the first file that cannot be had; the others are stopped.
+    """
+    settings = vendor.settings
+    stop = threading.Event()
+
+    def recognise(file: ExportFile, head: bytes, media_type: str) -> None:
+        if said := check.recognise(file, head, media_type):
+            log.warning("%s", said)
+
+    def fetch(transfer: Transfer, position: int) -> Fetched:
+        fetched = transfer.run()
+        file = export.files[position]
+        known = check.whole(file, fetched.path, vendor.file_fault)
+        if not (fetched.announced or known):
+            log.warning("%s: nobody announced its size, %d bytes cannot be verified", file.name, fetched.size)
+        log.log(20, "%s: %d bytes, sha256 %s", file.name, fetched.size, fetched.sha256)
+        return replace(fetched, announced=fetched.announced or known)
+
+    transfers = [
+        Transfer(
+            host,
+            partial(links.current, position),
+            partial(links.renew, position),
+            folder / name,
+            stop,
+            recognise,
+            connections=max(1, settings.parallel_ranges),
+            slowest=settings.slowest_transfer,
+        )
+        for position, name in enumerate(names)
+    ]
+    with ThreadPoolExecutor(max(1, settings.parallel_files), thread_name_prefix="land") as pool:
+        futures = [pool.submit(fetch, one, position) for position, one in enumerate(transfers)]
+        try:
+            _watch(transfers, futures, export, max(settings.parallel_files, settings.parallel_ranges), log)
+        finally:
+            stop.set()
+            for future in futures:
+                future.cancel()
+    return [future.result() for future in futures]
+
+
+def _watch(
+    transfers: Sequence[Transfer], futures: Sequence[Future[Fetched]], export: Export, most: int, log: Log
+) -> None:
+    """Wait until all have come or one has failed; add connections where they help; say how far it is."""
+    moved = dict.fromkeys(range(len(transfers)), 0)
+    began = told = last = time.monotonic()
+    while True:
+        done, waiting = wait(futures, timeout=_TICK, return_when=FIRST_EXCEPTION)
+        for future in done:
+            if (error := future.exception()) is not None and not isinstance(error, Stopped):
+                raise error
+        if not waiting:
+            return
+        now = time.monotonic()
+        running = [n for n, future in enumerate(futures) if future.running()]
+        free = most - sum(transfers[n].connections for n in running)
+        for number in running:
+            one = transfers[number]
+            free -= one.help((one.moved - moved[number]) / (now - last), free)
+            moved[number] = one.moved
+        last = now
+        if now - told >= _TELL_SECONDS:
+            told = now
+            log.log(20, "%s", _progress(transfers, len(done), export, now - began))
+
+
+def _progress(transfers: Sequence[Transfer], done: int, export: Export, seconds: float) -> str:
+    landed = sum(one.landed for one in transfers)
+    rate = sum(one.moved for one in transfers) / seconds
+    pairs = zip(transfers, export.files, strict=True)
+    sizes = [file.size if one.total is None else one.total for one, file in pairs]
+    text = f"{export.vendor} export {export.export_id}: "
+    if len(transfers) > 1:
+        text += f"{done} of {len(transfers)} files, "
+    if None in sizes:
+        return f"{text}{_bytes(landed)}, {_bytes(rate)}/s"
+    total = sum(size or 0 for size in sizes)
+    left = (total - landed) / rate if rate else 0.0
+    share = 100 * landed / total if total else 100.0
+    return f"{text}{_bytes(landed)} of {_bytes(total)} ({share:.0f} %), {_bytes(rate)}/s, {left:.0f} s left"
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} GiB"

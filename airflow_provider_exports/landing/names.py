@@ -1,0 +1,78 @@
+"""Where files are called what: safe names, and the layout below a destination."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import string
+from collections.abc import Sequence
+
+from airflow_provider_exports.core.model import file_stem
+
+LAYOUT = "{name}"
+"""Right below the destination; our names of files hold the id of their export."""
+_FOLDER_FIELDS = frozenset({"vendor", "export_id"})
+_FILE_FIELDS = _FOLDER_FIELDS | {"name", "stem", "suffix", "position"}
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+_OURS = re.compile(r"(?i)_export[.-].*")
+"""What manifests are called."""
+_NUMBER = re.compile(r"0?\d?d?")
+_LONGEST = 240
+_LONGEST_OF_VENDOR = 120
+
+
+def check_layout(layout: str) -> None:
+    """Check a layout template.
+
+    :raises ValueError: a field is not known or not allowed there, or it leads out of the destination.
+    """
+    folder, _, last = layout.rpartition("/")
+    for text, allowed in ((folder, _FOLDER_FIELDS), (last, _FILE_FIELDS)):
+        for _, field, spec, conversion in string.Formatter().parse(text):
+            if field is not None and (field not in allowed or conversion):
+                known = ", ".join(sorted(allowed))
+                raise ValueError(f"layout {layout!r}: {field!r} is not one of {known}")
+            if spec and (field != "position" or not _NUMBER.fullmatch(spec)):
+                raise ValueError(f"layout {layout!r}: {field!r} cannot be formatted with {spec!r}")
+    parts = layout.split("/")
+    if not last or any(part in ("", ".", "..") for part in parts) or "\\" in layout or "\0" in layout:
+        raise ValueError(f"layout {layout!r} is no relative path of a file")
+
+
+def safe_name(name: str, longest: int = _LONGEST) -> str:
+    """Return a name that is one path component everywhere, also when the vendor's own is hostile."""
+    name = _UNSAFE.sub("_", posixpath.basename(name.replace("\\", "/"))).strip(".")
+    stem, suffix = posixpath.splitext(name)
+    name = stem[: longest - 1 - len(suffix[:20])] + suffix[:20]
+    return f"_{name}" if not name or _DEVICE.fullmatch(name) or _OURS.fullmatch(name) else name
+
+
+def lay_out(layout: str, vendor: str, export_id: str, names: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the folder below the destination, empty for itself, and the files' names in it.
+
+    :param names: what the files are called by themselves; equal ones are told apart by their position.
+    :raises ValueError: the layout calls two files the same, or is not valid.
+    """
+    check_layout(layout)
+    folder, _, last = layout.rpartition("/")
+    fields = {"vendor": file_stem(vendor), "export_id": file_stem(export_id)}
+    safe: list[str] = []
+    known: set[str] = set()
+    for position, name in enumerate(names, 1):
+        # Shorter than a name may be: a layout adds to it, and what tells two names apart must not be cut.
+        name = safe_name(name, _LONGEST_OF_VENDOR)
+        while name.lower() in known:
+            stem, suffix = posixpath.splitext(name)
+            name = f"{stem}-{position}{suffix}"
+        known.add(name.lower())
+        safe.append(name)
+    laid_out = []
+    for position, name in enumerate(safe, 1):
+        stem, suffix = posixpath.splitext(name)
+        laid_out.append(
+            safe_name(last.format(**fields, name=name, stem=stem, suffix=suffix, position=position))
+        )
+    if len({name.lower() for name in laid_out}) < len(laid_out):
+        raise ValueError(f"layout {layout!r} calls two files of the export the same")
+    return folder.format(**fields), laid_out

@@ -1,0 +1,206 @@
+"""File host of the benchmarks, on the loopback address: nginx where it is installed, else one of ours.
+
+``/fast/NAME`` is a file as quick as it goes, ``/slow/NAME`` the same with a limit for each connection. Both
+know ranges and strong entity tags. Ours takes ``PUT`` as well, and as much of S3's upload as a client needs.
+Ours alone: ``python -m benchmarks.file_server FOLDER RATE``; the first line printed is the port.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.process import ROOT
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_SLICES = 20
+"""How often in a second a limited connection may send."""
+_CONFIGURATION = """\
+daemon off;
+worker_processes 1;
+pid {home}/pid;
+error_log {home}/error.log;
+{user}
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 100000;
+    default_type application/octet-stream;
+    client_body_temp_path {home}/body;
+    proxy_temp_path {home}/proxy;
+    fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi;
+    scgi_temp_path {home}/scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location /fast/ {{ alias {folder}/; }}
+        location /slow/ {{ alias {folder}/; limit_rate {rate}; }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def file_host(folder: Path, rate: int) -> Iterator[tuple[str, str]]:
+    """Serve the files of a folder from a process of its own; yield the base URL and what serves them.
+
+    :param rate: bytes per second of a limited connection.
+    """
+    # Debian puts it where only root looks.
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        with ours(folder, rate) as url:
+            yield url, "the Python server of benchmarks/file_server.py"
+        return
+    version = subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stderr
+    with tempfile.TemporaryDirectory() as home:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        # Its workers would become somebody who may not read a temporary folder.
+        user = "user root;" if os.geteuid() == 0 else ""
+        text = _CONFIGURATION.format(home=home, folder=folder, port=port, rate=rate, user=user)
+        Path(home, "nginx.conf").write_text(text)
+        command = [program, "-p", home, "-c", f"{home}/nginx.conf", "-e", f"{home}/error.log"]
+        process = subprocess.Popen(command)
+        try:
+            _wait_for(port)
+            yield f"http://127.0.0.1:{port}", version.strip().rpartition(" ")[2]
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+@contextlib.contextmanager
+def ours(folder: Path, rate: int) -> Iterator[str]:
+    """Run this module in a process of its own and yield its base URL."""
+    command = [sys.executable, "-m", "benchmarks.file_server", str(folder), str(rate)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise RuntimeError("nginx does not start")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Sends files with sendfile, so that the server takes little of the machine; swallows what is put."""
+
+    protocol_version = "HTTP/1.1"
+    folder: Path
+    rate: int
+
+    def do_GET(self) -> None:
+        """Send a file, or the part of it that was asked for."""
+        speed, _, name = self.path.lstrip("/").partition("/")
+        path = self.folder / Path(name).name
+        if not path.is_file():
+            self._answer(404)
+            return
+        with path.open("rb") as stream:
+            facts = os.fstat(stream.fileno())
+            etag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
+            asked = _RANGE.fullmatch(self.headers.get("Range", ""))
+            begin, end, status = 0, facts.st_size, 200
+            if asked and self.headers.get("If-Range", etag) == etag:
+                begin, end = int(asked[1]), min(end, int(asked[2] or end - 1) + 1)
+                status = 206
+            headers = {"ETag": etag, "Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+            if begin >= end > 0:
+                self._answer(416, {"Content-Range": f"bytes */{facts.st_size}"})
+                return
+            if status == 206:
+                headers["Content-Range"] = f"bytes {begin}-{end - 1}/{facts.st_size}"
+            self._answer(status, headers, end - begin)
+            # A client may hang up when another connection has brought the rest.
+            with contextlib.suppress(ConnectionError):
+                self._send(stream.fileno(), begin, end, self.rate if speed == "slow" else 0)
+
+    def do_HEAD(self) -> None:
+        """Say that nothing is there: what is put is gone."""
+        self._answer(404)
+
+    def do_PUT(self) -> None:
+        """Take an object, or a part of one."""
+        self._swallow()
+        self._answer(200, {"ETag": '"0"'})
+
+    def do_POST(self) -> None:
+        """Begin or end an upload in parts, see the S3 API's CreateMultipartUpload."""
+        self._swallow()
+        kind, inner = (
+            ("CompleteMultipartUploadResult", "<ETag>&quot;0&quot;</ETag>")
+            if "uploadId=" in self.path
+            else ("InitiateMultipartUploadResult", "<UploadId>1</UploadId>")
+        )
+        body = f"<{kind}><Bucket>bench</Bucket><Key>file</Key>{inner}</{kind}>".encode()
+        self._answer(200, {"Content-Type": "application/xml"}, len(body))
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def _answer(self, status: int, headers: dict[str, str] | None = None, length: int = 0) -> None:
+        self.send_response(status)
+        for name, value in {**(headers or {}), "Content-Length": str(length)}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _send(self, descriptor: int, begin: int, end: int, rate: int) -> None:
+        started, first = time.monotonic(), begin
+        most = rate // _SLICES or 2 * 1024 * 1024
+        while begin < end:
+            begin += os.sendfile(self.connection.fileno(), descriptor, begin, min(most, end - begin))
+            if rate:
+                time.sleep(max(0.0, (begin - first) / rate - (time.monotonic() - started)))
+
+    def _swallow(self) -> None:
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            left = int(self.headers.get("Content-Length", 0))
+            while left > 0 and (chunk := self.rfile.read(min(left, 1024 * 1024))):
+                left -= len(chunk)
+            return
+        while size := int(self.rfile.readline().partition(b";")[0], 16):
+            self.rfile.read(size + 2)
+        while self.rfile.readline().strip():
+            pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """One thread for each connection."""
+
+    request_queue_size = 128
+
+
+def main() -> None:
+    """Serve until terminated."""
+    Handler.folder, Handler.rate = Path(sys.argv[1]), int(sys.argv[2])
+    with Server(("127.0.0.1", 0), Handler) as server:
+        print(server.server_address[1], flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

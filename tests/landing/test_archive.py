@@ -1,0 +1,183 @@
+"""Archives are taken apart within bounds, and never outside of their folder."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import stat
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_exports.exceptions import DownloadError, DownloadIncomplete
+from airflow_provider_exports.landing import archive as archives
+from airflow_provider_exports.landing import export_files
+from airflow_provider_exports.landing.archive import unpack
+from airflow_provider_exports.operators.export import DownloadExportOperator
+from airflow_provider_exports.operators.medable import MedableRunExportOperator
+from airflow_provider_exports.operators.mews import MewsRunExportOperator
+from airflow_provider_exports.simulator import Simulator
+from tests.airflow.both_modes import error_of, run
+from tests.airflow.conftest import simulator  # noqa: F401 - a fixture
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def packed(folder: Path, members: list[tuple[Any, bytes]], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """A zip with these members."""
+    path = folder / "export.zip"
+    with zipfile.ZipFile(path, "w", method) as opened:
+        for name, content in members:
+            opened.writestr(name, content)
+    return path
+
+
+def test_members_come_out_with_size_and_hash(tmp_path: Path) -> None:
+    """Folders are kept, empty ones are not."""
+    path = packed(tmp_path, [("a/", b""), ("a/one.csv", b"1\n"), ("two.csv", b"")])
+    members = unpack(path, tmp_path / "out")
+    assert [(member.name, member.size) for member in members] == [("a/one.csv", 2), ("two.csv", 0)]
+    assert members[0].sha256 == hashlib.sha256(b"1\n").hexdigest()
+    assert (tmp_path / "out" / "a" / "one.csv").read_bytes() == b"1\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../escape.csv",
+        "/etc/escape.csv",
+        "..\\..\\escape.csv",
+        "C:\\escape.csv",
+        "a/../../../escape.csv",
+        "./././escape.csv",
+        "con",
+        "...",
+        "\u202eescape.csv",
+        "a" * 300 + ".csv",
+    ],
+)
+def test_no_member_leaves_its_folder(tmp_path: Path, name: str) -> None:
+    """Whatever a member is called, it lies below the archive's folder under a plain name."""
+    folder = tmp_path / "deep" / "out"
+    (member,) = unpack(packed(tmp_path, [(name, b"x")]), folder)
+    assert (folder / member.name).resolve().is_relative_to(folder.resolve())
+    assert (folder / member.name).read_bytes() == b"x"
+    assert all(len(part) <= 255 and not part.startswith(".") for part in member.name.split("/"))
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "export.zip"] == [
+        folder / member.name
+    ]
+
+
+def test_members_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Also when only our way of naming makes them equal."""
+    path = packed(tmp_path, [("a?.csv", b"1"), ("a*.csv", b"2"), ("A_.csv", b"3"), ("x", b"4"), ("x", b"5")])
+    names = [member.name for member in unpack(path, tmp_path / "out")]
+    assert len({name.lower() for name in names}) == 5
+    assert names[0] == "a_.csv"
+
+
+def test_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
+    """Nothing is written of an archive that would become two hundred times its size."""
+    path = packed(tmp_path, [("bomb", bytes(300 * 1024 * 1024))])
+    with pytest.raises(DownloadError, match="200 times its size"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound on their number as well."""
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 3)
+    with pytest.raises(DownloadError, match="holds 4 files"):
+        unpack(packed(tmp_path, [(str(n), b"") for n in range(4)]), tmp_path / "out")
+
+
+def test_link_and_encrypted_archive_are_refused(tmp_path: Path) -> None:
+    """A link could lead anywhere, and nobody has the password."""
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with pytest.raises(DownloadError, match="holds a link"):
+        unpack(packed(tmp_path, [(link, b"/etc/passwd")]), tmp_path / "out")
+    path = packed(tmp_path, [("a", b"x")])
+    content = bytearray(path.read_bytes())
+    # The flag in the central directory, as encrypting programs set it.
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(DownloadError, match="is encrypted"):
+        unpack(path, tmp_path / "out")
+
+
+def test_damaged_archive_is_incomplete(tmp_path: Path) -> None:
+    """A wrong byte in a member, or the end cut off."""
+    path = packed(tmp_path, [("a.csv", b"hello, hello")], zipfile.ZIP_STORED)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"hello, hello", b"hello, jello"))
+    with pytest.raises(DownloadIncomplete, match="damaged"):
+        unpack(path, tmp_path / "out")
+    path.write_bytes(whole[:-10])
+    with pytest.raises(DownloadIncomplete, match="damaged"):
+        unpack(path, tmp_path / "cut")
+
+
+def test_large_archive_format_is_read(tmp_path: Path) -> None:
+    """zip64, as archives beyond four gigabytes have it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as opened, opened.open("a.csv", "w", force_zip64=True) as member:
+        member.write(b"1\n")
+    (tmp_path / "export.zip").write_bytes(buffer.getvalue())
+    assert [member.size for member in unpack(tmp_path / "export.zip", tmp_path / "out")] == [2]
+
+
+MEDABLE = {"task_id": "t", "objects": "c_visits", "format": "text/csv", "deferrable": False}
+
+
+def test_unpacked_export_lands_as_its_members(simulator: Simulator, tmp_path: Path) -> None:  # noqa: F811
+    """The archive's files lie in a folder of its name, the archive itself does not."""
+    make = lambda: MedableRunExportOperator(**MEDABLE, destination=tmp_path.as_uri(), unpack=True)  # noqa: E731
+    result = run(make)
+    assert result["files"]
+    for file in result["files"]:
+        folder, _, name = file["name"].partition("/")
+        assert folder == result["export_id"]
+        assert name.endswith(".csv")
+        content = (tmp_path / file["name"]).read_bytes()
+        assert (file["size"], file["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert list(tmp_path.rglob("*.zip")) == []
+    assert [path.read_bytes() for path in export_files(result)] == [
+        (tmp_path / file["name"]).read_bytes() for file in result["files"]
+    ]
+
+
+def test_changed_mind_about_unpacking_lands_again(simulator: Simulator, tmp_path: Path) -> None:  # noqa: F811
+    """An export that has landed as an archive has not landed unpacked."""
+    export_id = run(lambda: MedableRunExportOperator(**MEDABLE))["export_id"]
+    names = []
+    for wanted in (False, True, True):
+        task = DownloadExportOperator(
+            task_id="d",
+            conn_id="medable_default",
+            export_id=export_id,
+            destination=tmp_path.as_uri(),
+            unpack=wanted,
+        )
+        names.append([file["name"] for file in run(lambda: task)["files"]])  # noqa: B023
+    assert names[0] == [f"{export_id}.zip"]
+    assert names[1] == names[2] != names[0]
+
+
+def test_fault_at_the_end_of_the_rows_is_noticed(simulator: Simulator, tmp_path: Path) -> None:  # noqa: F811
+    """Medable may end a stream of rows with a fault, inside an archive that is otherwise fine."""
+    simulator.configure("medable", final_fault=True)
+    task = {**MEDABLE, "format": "application/x-ndjson"}
+    caught = error_of(lambda: MedableRunExportOperator(**task, destination=tmp_path.as_uri()))
+    assert type(caught) is DownloadIncomplete
+    assert "reports at its end" in str(caught)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_were_not_landed_are_none(simulator: Simulator) -> None:  # noqa: F811
+    """Without a destination there is nothing to open, which is said."""
+    result = run(lambda: MewsRunExportOperator(task_id="t", entity_type="Payment", deferrable=False))
+    with pytest.raises(ValueError, match="give the task a destination"):
+        export_files(result)

@@ -1,0 +1,424 @@
+"""All files appear together, the manifest last; nothing of others is touched; a failure leaves nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from airflow_provider_exports.exceptions import DestinationTaken, DownloadError
+from airflow_provider_exports.landing import target, transfer
+from airflow_provider_exports.landing.manifest import LandedFile, Manifest
+from tests.landing.conftest import BODY, SIZE, World
+from tests.landing.faults import Content
+from tests.landing.test_transfer import GOOD, always
+
+FOLDER = "{vendor}/{export_id}/{name}"
+OWNER = "dag/run/task/-1"
+
+
+@pytest.fixture
+def three(world: World) -> World:
+    """An export of three files."""
+    for text in (b"one", b"two", b"three"):
+        world.add(text)
+    return world
+
+
+def another(world: World, *texts: bytes, export_id: str = "e-2") -> None:
+    """Make it an export with another id."""
+    world.export = replace(world.export, export_id=export_id, files=())
+    for number, text in enumerate(texts):
+        world.add(text, f"{export_id}-{number}.bin")
+
+
+def manifest_of(**changes: Any) -> bytes:
+    """Return a manifest that is not right."""
+    good = {
+        "version": 1,
+        "files": [],
+        "vendor": "files",
+        "export_id": "e-1",
+        "identity": "e-1",
+        "owner": None,
+    }
+    return json.dumps(good | changes).encode()
+
+
+# -- manifest ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["{name}", FOLDER])
+def test_manifest_is_written_last(three: World, monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    """Where it stands, all that it names is there."""
+    move, seen = os.replace, []
+    (three.destination / "files/e-1").mkdir(parents=True)
+    (three.destination / "files/e-1/of-somebody").touch()
+
+    def watched(source: Any, place: Any) -> None:
+        if ".state" not in str(place):
+            seen.append(Path(place).name)
+        move(source, place)
+
+    monkeypatch.setattr(target.os, "replace", watched)
+    landed = three.land(layout=layout)
+    assert len(seen) == 4
+    assert seen[-1].startswith("_export")
+    (path,) = three.destination.rglob("_export*.json")
+    manifest = Manifest.from_json(path.read_bytes())
+    assert manifest is not None
+    assert [file.name for file in manifest.files] == [file["name"] for file in landed["files"]] == seen[:-1]
+
+
+def test_second_time_asks_for_nothing(three: World) -> None:
+    """It has landed, and all of it is there."""
+    first = three.land()
+    three.server.close()
+    assert three.land() == first
+    assert (three.hosts, three.reads) == (1, 0)
+
+
+def test_payload_and_owner_are_told(three: World) -> None:
+    """And no link is."""
+    three.land(owner=OWNER, payload={"b": 1, "a": 2})
+    (path,) = three.destination.glob("_export*.json")
+    raw = json.loads(path.read_text())
+    assert (raw["owner"], raw["payload"], raw["version"]) == (OWNER, {"b": 1, "a": 2}, 1)
+    assert "http" not in path.read_text()
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_text("longer one")])
+@pytest.mark.parametrize("layout", ["{name}", FOLDER])
+def test_missing_and_damaged_files_land_again(three: World, damage: Any, layout: str) -> None:
+    """The manifest alone is no proof."""
+    three.land(layout=layout)
+    (path,) = three.destination.rglob("e-1-1.bin")
+    damage(path)
+    three.land(layout=layout)
+    assert path.read_bytes() == b"two"
+    assert three.hosts == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0",
+        b"{}",
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        b'{"version": 2}',
+        b'{"version": 1, "files": 5}',
+        manifest_of(files=[{"name": 5, "size": 1, "sha256": ""}]),
+        manifest_of(files=[{"name": "../../x", "size": 1, "sha256": ""}]),
+        manifest_of(identity=["e-1"]),
+        manifest_of(files=[{"name": "x"}]),
+        b'{"version": 1, "files": [], "what": 1}',
+    ],
+)
+def test_garbage_is_no_manifest(three: World, content: bytes) -> None:
+    """It is replaced by a good one."""
+    assert Manifest.from_json(content) is None
+    folder = three.destination / "files" / "e-1"
+    folder.mkdir(parents=True)
+    (folder / "_export.json").write_bytes(content)
+    three.land(layout=FOLDER)
+    assert Manifest.from_json((folder / "_export.json").read_bytes()) is not None
+    assert three.hosts == 1
+
+
+def test_manifest_of_a_later_version_is_not_trusted(three: World) -> None:
+    """Nobody knows what it means."""
+    three.land(layout=FOLDER)
+    path = three.destination / "files/e-1/_export.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
+    three.land(layout=FOLDER)
+    assert three.hosts == 2
+
+
+def test_hostile_manifest_removes_nothing(three: World) -> None:
+    """Names in it that lead elsewhere make it no manifest."""
+    outside = three.destination.parent / "outside"
+    outside.write_text("mine")
+    three.land(layout="data/{name}", owner=OWNER)
+    (path,) = (three.destination / "data").glob("_export*.json")
+    raw = json.loads(path.read_text())
+    raw["files"].append({"name": "../../outside", "size": 4, "sha256": ""})
+    path.write_text(json.dumps(raw))
+    another(three, b"new")
+    three.land(layout="data/{name}", owner=OWNER)
+    assert outside.read_text() == "mine"
+
+
+# -- others --------------------------------------------------------------------------------------------------
+
+
+def test_another_owner(three: World) -> None:
+    """What lies there is somebody else's; nothing is transferred."""
+    three.land(layout="data/same{suffix}-{position}", owner=OWNER)
+    before = {path: path.read_bytes() for path in three.destination.rglob("*") if path.is_file()}
+    another(three, b"x")
+    with pytest.raises(DestinationTaken):
+        three.land(layout="data/same{suffix}-{position}", owner="dag/run/other/-1")
+    assert {path: path.read_bytes() for path in three.destination.rglob("*") if path.is_file()} == before
+    assert three.hosts == 1
+
+
+@pytest.mark.parametrize("owner", [None, OWNER])
+def test_file_of_nobody_we_know(three: World, owner: str | None) -> None:
+    """It is not overwritten."""
+    three.destination.mkdir()
+    (three.destination / "data-2").write_text("mine")
+    with pytest.raises(DestinationTaken, match="data-2"):
+        three.land(layout="data-{position}", owner=owner)
+    assert three.visible == ["data-2"]
+    assert (three.destination / "data-2").read_text() == "mine"
+    assert three.hosts == 0
+
+
+def test_same_id_of_another_vendor(three: World) -> None:
+    """Ids are not the same thing everywhere."""
+    three.land(layout="{export_id}/{name}")
+    three.export = replace(three.export, vendor="others")
+    with pytest.raises(DestinationTaken):
+        three.land(layout="{export_id}/{name}")
+    assert three.hosts == 1
+
+
+def test_next_export_of_the_same_owner(three: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the place of the one before, once it is there."""
+    three.land(owner=OWNER)
+    manifest = target.Manifest
+    old = ["e-1-0.bin", "e-1-1.bin", "e-1-2.bin"]
+    unlink, gone = Path.unlink, []
+
+    def watched(path: Path, missing_ok: bool = False) -> None:
+        if path.name in old:
+            gone.append(path.name)
+            # The new ones are there before the first old one goes.
+            assert "e-2-0.bin" in three.visible
+            (found,) = three.destination.glob("_export-*.json")
+            now = manifest.from_json(found.read_bytes())
+            assert now is not None
+            assert now.export_id == "e-2"
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    another(three, b"new")
+    three.land(owner=OWNER)
+    assert sorted(gone) == old
+    assert [name for name in three.visible if "_export" not in name] == ["e-2-0.bin"]
+
+
+def test_next_export_under_the_same_names(three: World) -> None:
+    """Three files make way for one."""
+    layout = "part-{position}{suffix}"
+    three.land(owner=OWNER, layout=layout)
+    another(three, b"new")
+    three.land(owner=OWNER, layout=layout)
+    assert (three.destination / "part-1.bin").read_bytes() == b"new"
+    assert [name for name in three.visible if "_export" not in name] == ["part-1.bin"]
+
+
+# -- what goes wrong -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("layout", ["{name}", FOLDER])
+def test_publishing_fails_in_the_middle(
+    three: World, monkeypatch: pytest.MonkeyPatch, at: int, layout: str
+) -> None:
+    """In a folder that exists: nothing new is to be seen, and the next try works."""
+    folder = three.destination / ("files/e-1" if layout == FOLDER else "")
+    folder.mkdir(parents=True)
+    (folder / "of-somebody").write_text("mine")
+    move, moved = os.replace, 0
+
+    def fails(source: Any, place: Any) -> None:
+        nonlocal moved
+        if ".state" in str(place):
+            return move(source, place)
+        if moved == at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        moved += 1
+        return move(source, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target.os, "replace", fails)
+        with pytest.raises(DownloadError, match="Input/output"):
+            three.land(layout=layout)
+    assert [Path(name).name for name in three.visible] == ["of-somebody"]
+    three.land(layout=layout)
+    assert len(three.visible) == 5
+
+
+def test_publishing_a_new_folder_fails(three: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It appears at once or not at all."""
+
+    def fails(*_: Any) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target.os, "rename", fails)
+        with pytest.raises(DownloadError, match="Permission denied"):
+            three.land(layout=FOLDER)
+    assert three.visible == []
+    three.land(layout=FOLDER)
+    assert len(three.visible) == 4
+
+
+@pytest.fixture
+def store(three: World) -> Iterator[Any]:
+    """A store in memory."""
+    try:
+        from airflow.sdk.io import attach
+    except ImportError:
+        from airflow.io.store import attach  # type: ignore[no-redef]
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    attach("memory", fs=memory)
+    three.uri = "memory://bucket/there"
+    yield memory
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+
+
+def test_store(three: World, store: Any) -> None:
+    """The manifest comes last there as well, and a second time nothing is asked for."""
+    three.land(owner=OWNER)
+    assert three.land(owner=OWNER)["files"][1]["uri"].endswith("there/e-1-1.bin")
+    assert three.hosts == 1
+    another(three, b"new")
+    three.land(owner=OWNER)
+    assert [Path(path).name for path in sorted(store.find("/bucket")) if "_export" not in path] == [
+        "e-2-0.bin"
+    ]
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_publishing_to_a_store_fails(
+    three: World, store: Any, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """What was put there already goes again."""
+    put, count = type(store).put_file, 0
+
+    def fails(self: Any, *paths: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > at:
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        return put(self, *paths, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "put_file", fails)
+        with pytest.raises(DownloadError, match="reset"):
+            three.land()
+    assert store.find("/bucket") == []
+    three.land()
+    assert len(store.find("/bucket")) == 4
+
+
+class Usage(NamedTuple):
+    """What ``shutil.disk_usage`` returns."""
+
+    total: int
+    used: int
+    free: int
+
+
+def test_disk_without_room_is_told_before_the_transfer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The length is known from the headers."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(SIZE, 1, SIZE - 1))
+    world.add(always(GOOD, pace=(4096, 0.01)))
+    with pytest.raises(DownloadError, match="no space left"):
+        world.land()
+    assert world.server.sent < SIZE
+    assert list(world.destination.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("connections", [1, 8])
+def test_disk_that_fills_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: int, connections: int
+) -> None:
+    """In the middle: the error says so, and the room is given back."""
+    world.settings["parallel_ranges"] = connections
+    write = os.pwrite
+
+    def fills(descriptor: int, data: memoryview, at: int) -> int:
+        if at > SIZE // 2:
+            raise OSError(code, os.strerror(code))
+        return write(descriptor, data, at)
+
+    monkeypatch.setattr(transfer.os, "pwrite", fills)
+    world.add(lambda asked: GOOD(asked).but(pace=(16_384, 0.002)))
+    with pytest.raises(DownloadError, match="no space left"):
+        world.land()
+    assert list(world.destination.iterdir()) == []
+
+
+def test_destination_that_is_a_file(three: World) -> None:
+    """It stays what it is."""
+    three.destination.write_text("mine")
+    with pytest.raises(DownloadError, match="cannot be written"):
+        three.land()
+    assert three.destination.read_text() == "mine"
+
+
+def test_destination_below_a_dangling_link(three: World) -> None:
+    """It is an error, not an endless wait."""
+    three.destination.symlink_to(three.destination.parent / "gone")
+    with pytest.raises(DownloadError, match="cannot be written"):
+        three.land()
+
+
+def test_destination_without_permission(three: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names it."""
+    make = Path.mkdir
+
+    def refused(path: Path, *args: Any, **options: Any) -> None:
+        if path.is_relative_to(three.destination):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        make(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(DownloadError, match="there cannot be written to: Permission denied"):
+        three.land()
+    assert three.visible == []
+
+
+def test_permissions_of_files(world: World) -> None:
+    """As the connection says."""
+    world.settings["file_mode"] = "600"
+    world.add(Content(BODY))
+    world.land(layout=FOLDER)
+    (path,) = world.destination.rglob("e-1-0.bin")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_session_is_closed(three: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections do not stay open for as long as the worker lives."""
+    import requests
+
+    closed: list[requests.Session] = []
+    monkeypatch.setattr(requests.Session, "close", lambda self: closed.append(self))
+    three.land()
+    assert len(closed) == 1
+
+
+def test_landed_file_is_checked_when_read() -> None:
+    """Only plain names and numbers are believed."""
+    good = Manifest("files", "e-1", "e-1", None, (LandedFile("a.csv", 1, "00"),))
+    assert Manifest.from_json(good.to_json()) == good
+    for bad in ("", ".", "..", "a/../b", "/a", "a/", "a\0b"):
+        manifest = replace(good, files=(LandedFile(bad, 1, "00"),))
+        assert Manifest.from_json(manifest.to_json()) is None
