@@ -223,6 +223,8 @@ class Vendor:
     def __init__(self, connection: ConnectionInfo) -> None:
         self.connection = connection
         self.settings = self.settings_class.from_extra(connection.extra, self.name)
+        if not re.fullmatch("[0-7]{0,4}", self.settings.file_mode):
+            raise InvalidConnection("the setting 'file_mode' is no octal number such as 600.")
         self.base_url = self._base_url()
         self.auth = self.make_auth()
 

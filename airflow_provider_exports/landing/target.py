@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -189,7 +190,16 @@ class StoreTarget(Target):
 
     def _staging(self) -> Path:
         key = hashlib.sha256(f"{self.folder}\n{self._identity}".encode()).hexdigest()[:24]
-        return Path(tempfile.gettempdir()) / f"airflow-exports-{os.getuid()}" / key
+        ours = Path(tempfile.gettempdir()) / f"airflow-exports-{os.getuid()}"
+        ours.mkdir(mode=0o700, exist_ok=True)
+        found = ours.lstat()
+        if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
+            # Its name can be foretold, and what lies in it is published: nobody else may write there.
+            raise DownloadError(
+                f"{ours} is not a folder of this user alone.",
+                next_step="Remove it, or name another temporary folder with TMPDIR.",
+            )
+        return ours / key
 
     def manifest(self) -> Manifest | None:
         """Return the manifest that lies here, None if there is none that we know."""

@@ -407,6 +407,9 @@ def test_unusable_settings_are_told(simulator: Simulator, connect: Connect) -> N
     connect("mews", verify="/no/such/bundle.pem")
     worked, said = MewsHook().test_connection()
     assert (worked, "does not exist" in said) == (False, True)
+    connect("mews", file_mode="rw")
+    worked, said = MewsHook().test_connection()
+    assert (worked, "no octal number" in said) == (False, True)
 
 
 @contextlib.contextmanager

@@ -304,6 +304,25 @@ def test_store(three: World, store: Any) -> None:
     ]
 
 
+def test_folder_that_others_may_write_to_is_not_trusted(
+    three: World, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who foretold the staging folder's name could put files of theirs in the place of ours."""
+    monkeypatch.setattr(target.tempfile, "gettempdir", lambda: str(tmp_path))
+    ours = tmp_path / f"airflow-exports-{os.getuid()}"
+    ours.mkdir()
+    ours.chmod(0o777)
+    with pytest.raises(DownloadError, match="not a folder of this user alone"):
+        three.land()
+    ours.rmdir()
+    ours.symlink_to(tmp_path)
+    with pytest.raises(DownloadError, match="not a folder of this user alone"):
+        three.land()
+    ours.unlink()
+    assert three.land()["files"]
+    assert ours.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("at", range(4))
 def test_publishing_to_a_store_fails(
     three: World, store: Any, monkeypatch: pytest.MonkeyPatch, at: int
