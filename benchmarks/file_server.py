@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.process import ROOT
+from benchmarks.process import listening
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _SLICES = 20
@@ -87,14 +87,8 @@ def file_host(folder: Path, rate: int) -> Iterator[tuple[str, str]]:
 @contextlib.contextmanager
 def ours(folder: Path, rate: int) -> Iterator[str]:
     """Run this module in a process of its own and yield its base URL."""
-    command = [sys.executable, "-m", "benchmarks.file_server", str(folder), str(rate)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
+    with listening("benchmarks.file_server", str(folder), str(rate)) as url:
+        yield url
 
 
 def _wait_for(port: int) -> None:

@@ -62,7 +62,14 @@ def server(answer: str, *, delay: float = 0.0, seconds: float = 900.0) -> Iterat
     :param delay: seconds before each answer.
     :param seconds: after these it stops by itself.
     """
-    command = [sys.executable, "-m", "benchmarks.server", answer, str(delay), str(seconds)]
+    with listening("benchmarks.server", answer, str(delay), str(seconds)) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def listening(module: str, *arguments: str) -> Iterator[str]:
+    """Run a server that prints its port in a process of its own and yield its base URL."""
+    command = [sys.executable, "-m", module, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -116,6 +118,12 @@ class Problem:
     """Where, in the vendor's field names joined by dots; empty for the whole payload."""
     message: str
     """What is wrong with it."""
+
+
+def fingerprint(value: JSON) -> str:
+    """Return the SHA-256 of JSON, hex: the same for the same value in whatever order its keys stand."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def file_stem(export_id: str) -> str:

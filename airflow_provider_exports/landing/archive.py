@@ -7,12 +7,11 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from airflow_provider_exports.exceptions import DownloadError, DownloadIncomplete
-from airflow_provider_exports.landing.names import safe_name
+from airflow_provider_exports.landing.names import safe_name, told_apart
 
 MOST_MEMBERS = 100_000
 """Files in one archive."""
@@ -44,7 +43,7 @@ def unpack(archive: Path, folder: Path) -> list[Member]:
         with zipfile.ZipFile(archive) as opened:
             members = [member for member in opened.infolist() if not member.is_dir()]
             _check(archive, members)
-            names = _names(members)
+            names = told_apart(_path(member, number) for number, member in enumerate(members, 1))
             return [
                 _extract(opened, member, folder, name) for member, name in zip(members, names, strict=True)
             ]
@@ -52,6 +51,11 @@ def unpack(archive: Path, folder: Path) -> list[Member]:
         raise DownloadIncomplete(f"{archive.name}: the archive is damaged ({error}).") from None
     except NotImplementedError as error:
         raise DownloadError(f"{archive.name}: it cannot be unpacked here ({error}).") from None
+
+
+def most_inflated(archive: Path) -> int:
+    """Return what a compressed file may become, bytes; small ones may become anything."""
+    return MOST_RATIO * max(archive.stat().st_size, _SMALL)
 
 
 def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -67,7 +71,7 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         )
     # As announced; that no member is longer than it says is watched below.
     inflated = sum(member.file_size for member in members)
-    if inflated > MOST_RATIO * max(archive.stat().st_size, _SMALL):
+    if inflated > most_inflated(archive):
         said = f"the archive would become {inflated} bytes, more than {MOST_RATIO} times its size."
         raise DownloadError(f"{archive.name}: {said}")
     if inflated > shutil.disk_usage(archive.parent).free:
@@ -77,18 +81,9 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         )
 
 
-def _names(members: list[zipfile.ZipInfo]) -> Iterator[str]:
-    taken: set[str] = set()
-    for number, member in enumerate(members, 1):
-        parts = [
-            part for part in member.filename.replace("\\", "/").split("/") if part not in ("", ".", "..")
-        ]
-        name = "/".join(map(safe_name, parts)) or f"file-{number}"
-        if name.lower() in taken:
-            stem, dot, suffix = name.rpartition(".")
-            name = f"{stem}-{number}.{suffix}" if dot and "/" not in suffix else f"{name}-{number}"
-        taken.add(name.lower())
-        yield name
+def _path(member: zipfile.ZipInfo, number: int) -> str:
+    parts = member.filename.replace("\\", "/").split("/")
+    return "/".join(safe_name(part) for part in parts if part not in ("", ".", "..")) or f"file-{number}"
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, name: str) -> Member:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from airflow_provider_exports.core.model import JSON, ExportFile
 from airflow_provider_exports.exceptions import DownloadIncomplete, NotTheFile
+from airflow_provider_exports.landing.archive import most_inflated
 
 JSON_LINES = frozenset({"jsonl", "ndjson", "application/x-ndjson"})
 _TEXTS = frozenset({"csv", "txt", "text/csv"})
@@ -24,9 +25,6 @@ _MEDIA_TYPES = {
 }
 _LAST_LINE = 1024 * 1024
 _LINES = (".jsonl", ".ndjson")
-# Inflating a bomb to check it is what its maker wanted; small archives may inflate to anything.
-_MOST_RATIO = 200
-_SMALL = 1024 * 1024
 # What zipfile raises while it follows numbers that make no sense.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error)
 
@@ -69,7 +67,7 @@ def whole(file: ExportFile, path: Path, fault: Callable[[JSON], str | None]) -> 
     if file.format == "gz":
         return _check_gzip(file, path)
     if file.format in JSON_LINES:
-        return _check_lines(file, path, fault)
+        return _check_last(file, _tail(path, _LAST_LINE), fault)
     if file.format == "pdf":
         return b"%%EOF" in _tail(path, 2048)
     return False
@@ -81,7 +79,8 @@ def _check_archive(file: ExportFile, path: Path, fault: Callable[[JSON], str | N
         with zipfile.ZipFile(path) as archive:
             inflated = sum(member.file_size for member in archive.infolist())
             encrypted = any(member.flag_bits & 1 for member in archive.infolist())
-            if encrypted or inflated > _MOST_RATIO * max(path.stat().st_size, _SMALL):
+            # Inflating a bomb to check it is what its maker wanted.
+            if encrypted or inflated > most_inflated(path):
                 return
             for member in archive.infolist():
                 tail = b""
@@ -100,7 +99,7 @@ def _check_archive(file: ExportFile, path: Path, fault: Callable[[JSON], str | N
 def _check_gzip(file: ExportFile, path: Path) -> bool:
     """Inflate all members: a gzip file that was cut looks fine up to its end."""
     decoder = zlib.decompressobj(wbits=31)
-    begun, most = False, _MOST_RATIO * max(path.stat().st_size, _SMALL)
+    begun, most = False, most_inflated(path)
     try:
         with path.open("rb") as stream:
             while chunk := stream.read(1024 * 1024):
@@ -119,10 +118,6 @@ def _check_gzip(file: ExportFile, path: Path) -> bool:
     if begun:
         raise DownloadIncomplete(f"{file.name}: the gzip file ends too early.")
     return True
-
-
-def _check_lines(file: ExportFile, path: Path, fault: Callable[[JSON], str | None]) -> bool:
-    return _check_last(file, _tail(path, _LAST_LINE), fault)
 
 
 def _check_last(file: ExportFile, tail: bytes, fault: Callable[[JSON], str | None]) -> bool:

@@ -51,8 +51,6 @@ class Body:
     """Whether the host says, or has just shown, that it can start at any byte."""
     media_type: str
     """Content type, lower case, may be empty."""
-    md5: str | None
-    """``Content-MD5`` of the whole file, base64."""
     _answer: requests.Response
     _name: str
 
@@ -205,15 +203,13 @@ class FileHost:
                 start=0,
                 total=int(length) if length.isdecimal() else None,
                 ranges=headers.get("Accept-Ranges", "").lower() == "bytes",
-                md5=headers.get("Content-MD5"),
                 **details,
             )
         found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
         first, last, total = map(int, found.groups()) if found else (-1, -1, -1)
         if first != start or last != (total if stop is None else min(stop, total)) - 1:
             raise RangeRefused
-        # The md5 of a 206 is that of the part.
-        return Body(start=start, total=total, ranges=True, md5=None, **details)
+        return Body(start=start, total=total, ranges=True, **details)
 
     def _refusal(self, file: ExportFile, answer: requests.Response) -> Exception:
         status = answer.status_code

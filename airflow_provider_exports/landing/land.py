@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_exports.core.model import Export, Payload
+from airflow_provider_exports.core.model import Export, Payload, fingerprint
 from airflow_provider_exports.core.redact import redact
 from airflow_provider_exports.core.vendor import Capability, Vendor
 from airflow_provider_exports.exceptions import DownloadError, ExportError
@@ -52,15 +50,18 @@ def land(
     :raises DownloadError: they could not be landed; no incomplete file is visible at the destination.
     """
     folder, names = lay_out(layout, export.vendor, export.export_id, [file.name for file in export.files])
-    name = file_name(owner, identity(export), alone="{export_id}" in layout.rpartition("/")[0])
-    target = open_target(destination, folder, export.vendor, identity(export), name)
+    own = identity(export)
+    name = file_name(owner, own, alone="{export_id}" in layout.rpartition("/")[0])
+    target = open_target(destination, folder, export.vendor, own, name)
+    # One id of a repeated export stands for many runs: what is left of one is nothing to another.
+    known = Capability.RECURRENCE not in vendor.capabilities or export.run_started_at is not None
     try:
-        found = target.landed() if _same_again(vendor, export) else None
+        found = target.landed() if known else None
         if found is not None and found.unpacked == unpack:
             log.log(20, "%s export %s: has landed in %s", export.vendor, export.export_id, target.shown)
             return result(export, found, target)
         replaced = target.make_way(owner, names)
-        with target.staged(fresh=not _same_again(vendor, export)) as staging:
+        with target.staged(fresh=not known) as staging:
             links = Links(vendor, export, read)
             with contextlib.closing(make_host()) as host:
                 fetched = fetch_all(host, links, export, names, staging / "files", vendor, log)
@@ -69,18 +70,19 @@ def land(
             if vendor.settings.file_mode:
                 for one in landed:
                     (staging / "files" / one.name).chmod(int(vendor.settings.file_mode, 8))
+            told = export.result()
             manifest = Manifest(
                 vendor=export.vendor,
                 export_id=export.export_id,
-                identity=identity(export),
+                identity=own,
                 owner=owner,
                 unpacked=unpack,
                 files=tuple(landed),
-                created_at=export.result()["created_at"],
-                expires_at=export.result()["expires_at"],
+                created_at=told["created_at"],
+                expires_at=told["expires_at"],
                 landed_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
                 payload=payload,
-                payload_sha256=None if payload is None else digest(payload),
+                payload_sha256=None if payload is None else fingerprint(payload),
             )
             target.publish(staging, manifest, replaced)
     except ExportError as error:
@@ -123,12 +125,6 @@ def identity(export: Export) -> str:
     return f"{export.export_id}-{export.run_started_at:%Y%m%dT%H%M%S}"
 
 
-def digest(payload: Payload) -> str:
-    """Return the SHA-256 of a payload as canonical JSON, hex."""
-    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def result(export: Export, manifest: Manifest, target: Target) -> dict[str, Any]:
     """Return the *export result* of what has landed."""
     return export.result(
@@ -137,8 +133,3 @@ def result(export: Export, manifest: Manifest, target: Target) -> dict[str, Any]
             for file in manifest.files
         ]
     )
-
-
-def _same_again(vendor: Vendor, export: Export) -> bool:
-    # One id of a repeated export stands for many runs: what is left of one is nothing to another.
-    return Capability.RECURRENCE not in vendor.capabilities or export.run_started_at is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from airflow_provider_exports.core.model import file_stem
 
@@ -48,6 +48,19 @@ def safe_name(name: str, longest: int = _LONGEST) -> str:
     return f"_{name}" if not name or _DEVICE.fullmatch(name) or _OURS.fullmatch(name) else name
 
 
+def told_apart(names: Iterable[str]) -> list[str]:
+    """Return the names, with its position in each that stood before, whatever the case of its letters."""
+    apart: list[str] = []
+    known: set[str] = set()
+    for position, name in enumerate(names, 1):
+        while name.lower() in known:
+            stem, suffix = posixpath.splitext(name)
+            name = f"{stem}-{position}{suffix}"
+        known.add(name.lower())
+        apart.append(name)
+    return apart
+
+
 def lay_out(layout: str, vendor: str, export_id: str, names: Sequence[str]) -> tuple[str, list[str]]:
     """Return the folder below the destination, empty for itself, and the files' names in it.
 
@@ -57,16 +70,8 @@ def lay_out(layout: str, vendor: str, export_id: str, names: Sequence[str]) -> t
     check_layout(layout)
     folder, _, last = layout.rpartition("/")
     fields = {"vendor": file_stem(vendor), "export_id": file_stem(export_id)}
-    safe: list[str] = []
-    known: set[str] = set()
-    for position, name in enumerate(names, 1):
-        # Shorter than a name may be: a layout adds to it, and what tells two names apart must not be cut.
-        name = safe_name(name, _LONGEST_OF_VENDOR)
-        while name.lower() in known:
-            stem, suffix = posixpath.splitext(name)
-            name = f"{stem}-{position}{suffix}"
-        known.add(name.lower())
-        safe.append(name)
+    # Shorter than a name may be: a layout adds to it, and what tells two names apart must not be cut.
+    safe = told_apart(safe_name(name, _LONGEST_OF_VENDOR) for name in names)
     laid_out = []
     for position, name in enumerate(safe, 1):
         stem, suffix = posixpath.splitext(name)

@@ -78,6 +78,13 @@ def test_members_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert names[0] == "a_.csv"
 
 
+def test_members_that_take_each_others_name_are_told_apart(tmp_path: Path) -> None:
+    """The name that tells the third from the second is that of the first already."""
+    path = packed(tmp_path, [("x-3.csv", b"1"), ("x.csv", b"2"), ("x.csv", b"3")])
+    members = unpack(path, tmp_path / "out")
+    assert [(tmp_path / "out" / member.name).read_bytes() for member in members] == [b"1", b"2", b"3"]
+
+
 def test_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
     """Nothing is written of an archive that would become two hundred times its size."""
     path = packed(tmp_path, [("bomb", bytes(300 * 1024 * 1024))])

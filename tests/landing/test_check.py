@@ -15,6 +15,7 @@ import pytest
 
 from airflow_provider_exports.core.model import ExportFile
 from airflow_provider_exports.exceptions import DownloadIncomplete, NotTheFile
+from airflow_provider_exports.landing import archive as archives
 from airflow_provider_exports.landing import check
 
 NOISE = random.Random(1).randbytes(5000)
@@ -117,7 +118,7 @@ def test_zip_bomb_is_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return data
 
     monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
-    monkeypatch.setattr(check, "_SMALL", 1024)
+    monkeypatch.setattr(archives, "_SMALL", 1024)
     assert looked_at(tmp_path, "zip", archive(bytes(20_000_000)))
     assert read == 0
 
@@ -163,7 +164,7 @@ def test_gzip_bomb_is_inflated_piece_by_piece(tmp_path: Path, monkeypatch: pytes
             return getattr(self._real, name)
 
     monkeypatch.setattr(check.zlib, "decompressobj", Counted)
-    monkeypatch.setattr(check, "_SMALL", 1024)
+    monkeypatch.setattr(archives, "_SMALL", 1024)
     assert not looked_at(tmp_path, "gz", gzip.compress(bytes(100_000_000)))
     assert inflated < 60_000_000
 

@@ -10,8 +10,8 @@ from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from airflow_provider_exports.simulator.apis import connhex_documents
-from airflow_provider_exports.simulator.apis.connhex_documents import Row, csv_line
+from airflow_provider_exports.simulator import documents
+from airflow_provider_exports.simulator.apis.connhex_documents import Row, csv_line, pdf
 from airflow_provider_exports.simulator.apis.connhex_periods import Duration
 from airflow_provider_exports.simulator.apis.connhex_rules import is_channel_data
 from airflow_provider_exports.simulator.content import FileContent, padded_lines
@@ -58,7 +58,7 @@ def file_content(request: dict[str, Any], notes: dict[str, Any], run_at: datetim
         if name in files:
             name = f"{stem}-{number}.{extension}"
         files[name] = _item_file(request, notes, item, run_at, None).read()
-    return FileContent(head=connhex_documents.archive(files))
+    return FileContent(head=documents.archive(files))
 
 
 def _packed(request: dict[str, Any], notes: dict[str, Any]) -> bool:
@@ -75,9 +75,9 @@ def _item_file(
     header, rows = _table(request["format"], notes, item["params"], run_at)
     extension = request["format"]["extension"]
     if extension == "pdf":
-        return FileContent(head=connhex_documents.pdf([header, *rows]))
+        return FileContent(head=pdf([header, *rows]))
     if extension != "csv":
-        return FileContent(head=connhex_documents.workbook([header, *rows]))
+        return FileContent(head=documents.workbook([header, *rows]))
     spreadsheet = notes["csv_dialect"] == "spreadsheet"
     end, mark = ("\r\n", b"\xef\xbb\xbf") if spreadsheet else ("\n", b"")
     delimiter = request["format"].get("csvDelimiter") or ","

@@ -4,13 +4,12 @@ import csv
 import io
 import random
 import uuid
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from xml.sax.saxutils import escape
 
+from airflow_provider_exports.simulator import documents
 from airflow_provider_exports.simulator.content import FileContent, padded_lines
 
 __all__ = ["MEDIA_TYPES", "file_content", "has_rows"]
@@ -60,7 +59,7 @@ def file_content(request: dict[str, Any], notes: dict[str, Any]) -> FileContent:
         return FileContent()
     header = LOGS_HEADER if request["type"] == "logs" else STATS_HEADER
     if request["format"] == "xlsx":
-        return FileContent(head=_workbook([header, *rows]))
+        return FileContent(head=documents.workbook([header, *rows]))
     if request["format"] == "txt":
         head, lines = b"", [_transcript(row).encode() for row in rows]
     else:
@@ -152,45 +151,6 @@ def _csv(rows: list[tuple[str, ...]]) -> bytes:
 
 def _transcript(row: tuple[str, ...]) -> str:
     return f"[{row[1]} - {row[2]}] chat {row[0]}\nVisitor: {row[5]}\nOperator: (invented answer)\n\n"
-
-
-_PARTS = {
-    "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
-    '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-    '<Override PartName="/xl/workbook.xml" ContentType='
-    '"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>'
-    '<Override PartName="/xl/worksheets/sheet1.xml" ContentType='
-    '"application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/></Types>',
-    "_rels/.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
-    '<Relationship Id="r1" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/'
-    'officeDocument" Target="xl/workbook.xml"/></Relationships>',
-    "xl/workbook.xml": '<workbook xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" '
-    'xmlns:r="http://schemas.openxmlformats.org/officeDocument/2006/relationships">'
-    '<sheets><sheet name="Simulated" sheetId="1" r:id="r1"/></sheets></workbook>',
-    "xl/_rels/workbook.xml.rels": "<Relationships xmlns="
-    '"http://schemas.openxmlformats.org/package/2006/relationships"><Relationship Id="r1" Type='
-    '"http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" '
-    'Target="worksheets/sheet1.xml"/></Relationships>',
-}
-
-
-def _workbook(rows: list[tuple[str, ...]]) -> bytes:
-    lines = (
-        "<row>" + "".join(f'<c t="inlineStr"><is><t>{escape(cell)}</t></is></c>' for cell in row) + "</row>"
-        for row in rows
-    )
-    sheet = (
-        '<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
-        f"{''.join(lines)}</sheetData></worksheet>"
-    )
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as book:
-        for name, xml in (_PARTS | {"xl/worksheets/sheet1.xml": sheet}).items():
-            # A fixed time keeps the bytes the same from run to run.
-            entry = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            book.writestr(entry, f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n{xml}')
-    return buffer.getvalue()
 
 
 def _utc(moment: datetime) -> str:

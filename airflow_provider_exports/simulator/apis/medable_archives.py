@@ -9,13 +9,13 @@ import zipfile
 import zlib
 from typing import Any
 
+from airflow_provider_exports.simulator import documents
 from airflow_provider_exports.simulator.apis import medable_faults, medable_records
 from airflow_provider_exports.simulator.content import FileContent, json_lines, padded_lines
 
 __all__ = ["archive"]
 
 EXTENSIONS = {"application/x-ndjson": "ndjson", "application/json": "json", "text/csv": "csv"}
-_MADE_AT = (2026, 1, 1, 0, 0, 0)
 _SPECIAL = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -30,12 +30,12 @@ def archive(request: dict[str, Any], notes: dict[str, Any]) -> FileContent:
     if request["exportFiles"]:
         files = medable_records.attachments(request, chosen)
         if request["zipFiles"]:
-            entries["files.zip"] = _zip(files)
+            entries["files.zip"] = documents.archive(files)
         else:
             entries |= {f"files/{path}": content for path, content in files.items()}
     if notes["archive"] == "traversal":
         entries["../../outside.txt"] = b"This must not land outside.\n"
-    raw = _zip(entries)
+    raw = documents.archive(entries)
     return FileContent(head=_damaged(raw) if notes["archive"] == "bad_crc" else raw)
 
 
@@ -84,17 +84,6 @@ def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             row[f"{prefix}{name}"] = str(value).lower() if isinstance(value, bool) else value
     return row
-
-
-def _zip(entries: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as book:
-        for name, content in entries.items():
-            # A fixed time keeps the bytes the same from run to run.
-            entry = zipfile.ZipInfo(name, _MADE_AT)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            book.writestr(entry, content)
-    return buffer.getvalue()
 
 
 def _damaged(raw: bytes) -> bytes:

@@ -5,13 +5,13 @@ The vendor publishes the options only; the layout is what their names make most 
 
 import csv
 import io
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_exports.simulator.apis.onna_records import Resource
 from airflow_provider_exports.simulator.apis.onna_rules import option
 from airflow_provider_exports.simulator.content import CHUNK_BYTES, FileContent
+from airflow_provider_exports.simulator.documents import archive
 
 __all__ = ["archives", "of_size", "volume_names"]
 
@@ -83,7 +83,7 @@ def _archive(
             rows.append(row)
     encoding = option(settings, "loadFileFormat", "encoding", "utf-8")
     load_file = {f"{title.replace('/', '_')}.csv": _encoded(_table(settings, rows), encoding)}
-    return _zipped({f"{volume}/{name}": raw for name, raw in (load_file | documents).items()})
+    return archive({f"{volume}/{name}": raw for name, raw in (load_file | documents).items()})
 
 
 def _columns(settings: dict[str, Any], source: str) -> dict[tuple[str, str], str]:
@@ -153,14 +153,3 @@ def _encoded(text: str, encoding: str) -> bytes:
         return text.encode(encoding, "replace")
     except LookupError:
         return text.encode()
-
-
-def _zipped(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, raw in members.items():
-            # A fixed time keeps the bytes the same from run to run.
-            entry = zipfile.ZipInfo(name, (2026, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, raw)
-    return buffer.getvalue()

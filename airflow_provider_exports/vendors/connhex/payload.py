@@ -5,8 +5,6 @@ Source, where no other is named: https://connhex.com/docs/api/exporter/1.3.7/cre
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
@@ -15,7 +13,7 @@ from typing import Any
 import pendulum
 
 from airflow_provider_exports.core import times
-from airflow_provider_exports.core.model import JSON, Payload, Problem
+from airflow_provider_exports.core.model import JSON, Payload, Problem, fingerprint
 
 ONE_ITEM = "items[]"
 """Place of what operator parameters say about the one item of most exports."""
@@ -197,10 +195,8 @@ def marked(payload: Payload) -> Payload:
     """Return the payload with a fingerprint of what it asks for in ``format.filename``, which is echoed."""
     # Who is told about it, and in which words, makes it no other export.
     asked = {name: value for name, value in payload.items() if name != "notification"}
-    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
-    mark = hashlib.sha256(canonical.encode()).hexdigest()[:12]
     stem = payload["format"].get("filename", "export")
-    return {**payload, "format": {**payload["format"], "filename": f"{stem}-{mark}"}}
+    return {**payload, "format": {**payload["format"], "filename": f"{stem}-{fingerprint(asked)[:12]}"}}
 
 
 def without_output_format(payload: Payload) -> Payload:

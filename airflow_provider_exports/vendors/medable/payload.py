@@ -5,14 +5,13 @@ Source, where no other is named: https://docs.medable.com/cortex-api/objects/exp
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_exports.core import times
-from airflow_provider_exports.core.model import JSON, Payload, Problem
+from airflow_provider_exports.core.model import JSON, Payload, Problem, fingerprint
 
 FORMATS = ("application/x-ndjson", "application/json", "text/csv")
 """Formats of the exported data; the archive around it is always zip."""
@@ -78,8 +77,7 @@ def window_end(payload: Payload) -> float | None:
 
 def tag(word: str, payload: Payload) -> str:
     """Return the mark of this very payload, for the description."""
-    text = json.dumps(payload, sort_keys=True, separators=(",", ":"))
-    return f"[{word}:{hashlib.sha256(text.encode()).hexdigest()[:12]}]"
+    return f"[{word}:{fingerprint(payload)[:12]}]"
 
 
 def _names(text: str) -> JSON:

@@ -5,14 +5,12 @@ Source: https://developers.onna.com/tutorials/customize-export/create-exports.ht
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_exports.core import times
-from airflow_provider_exports.core.model import Payload, Problem
+from airflow_provider_exports.core.model import Payload, Problem, fingerprint
 from airflow_provider_exports.core.vendor import invalid_payload
 from airflow_provider_exports.vendors.onna import query
 from airflow_provider_exports.vendors.onna.settings import OnnaSettings
@@ -63,7 +61,7 @@ def prepared(payload: Payload, settings: OnnaSettings, user: str, base_url: str,
     title = given.get("title") or own.get("name")
     made["created_by"] = own.get("created_by") or user
     made.pop("name", None)
-    name = given.get("id") or settings.id_prefix + _digest({"title": title, "settings": made})
+    name = given.get("id") or settings.id_prefix + fingerprint({"title": title, "settings": made})[:20]
     # Page and script disagree on what must equal what: one text for all three suits both.
     title = title or name
     return {
@@ -187,8 +185,3 @@ def _one_settings(value: Any, name: str, problems: list[Problem]) -> dict[str, A
         return dict(one)
     problems.append(Problem(name, "must be one object, or a list of one"))
     return {}
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
