@@ -13,7 +13,7 @@ from pathlib import Path
 
 from airflow_provider_exports.core.model import JSON, ExportFile
 from airflow_provider_exports.exceptions import DownloadIncomplete, NotTheFile
-from airflow_provider_exports.landing.archive import most_inflated
+from airflow_provider_exports.landing.archive import LINES, most_inflated
 
 JSON_LINES = frozenset({"jsonl", "ndjson", "application/x-ndjson"})
 _TEXTS = frozenset({"csv", "txt", "text/csv"})
@@ -24,7 +24,6 @@ _MEDIA_TYPES = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 _LAST_LINE = 1024 * 1024
-_LINES = (".jsonl", ".ndjson")
 # What zipfile raises while it follows numbers that make no sense.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error)
 
@@ -87,7 +86,7 @@ def _check_archive(file: ExportFile, path: Path, fault: Callable[[JSON], str | N
                 with archive.open(member) as stream:
                     while chunk := stream.read(_LAST_LINE):
                         tail = (tail + chunk)[-_LAST_LINE:]
-                if member.filename.lower().endswith(_LINES):
+                if member.filename.lower().endswith(LINES):
                     _check_last(file, tail, fault)
     except NotImplementedError:
         # A way of compressing that this Python does not know.

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from airflow_provider_exports.core.model import Export, ExportFile
 from airflow_provider_exports.core.vendor import Vendor
 from airflow_provider_exports.exceptions import DownloadIncomplete
 from airflow_provider_exports.landing import check
 from airflow_provider_exports.landing.host import FileHost
-from airflow_provider_exports.landing.transfer import Fetched, Stopped, Transfer
+from airflow_provider_exports.landing.transfer import Fetched, Transfer
 from airflow_provider_exports.transports.blocking import Log
 
-_TICK = 0.25
+_TICK = 0.02
 _TELL_SECONDS = 5.0
 
 
@@ -87,10 +89,20 @@ def fetch_all(
         if said := check.recognise(file, head, media_type):
             log.warning("%s", said)
 
+    running: set[Transfer] = set()
+
     def fetch(transfer: Transfer, position: int) -> Fetched:
-        fetched = transfer.run()
+        running.add(transfer)
+        try:
+            fetched = transfer.run()
+        finally:
+            running.discard(transfer)
         file = export.files[position]
-        known = check.whole(file, fetched.path, vendor.file_fault)
+        try:
+            known = check.whole(file, fetched.path, vendor.file_fault)
+        except BaseException:
+            transfer.forget()
+            raise
         if not (fetched.announced or known):
             log.warning("%s: nobody announced its size, %d bytes cannot be verified", file.name, fetched.size)
         log.log(20, "%s: %d bytes, sha256 %s", file.name, fetched.size, fetched.sha256)
@@ -109,41 +121,56 @@ def fetch_all(
         )
         for position, name in enumerate(names)
     ]
-    with ThreadPoolExecutor(max(1, settings.parallel_files), thread_name_prefix="land") as pool:
-        futures = [pool.submit(fetch, one, position) for position, one in enumerate(transfers)]
-        try:
-            _watch(transfers, futures, export, max(settings.parallel_files, settings.parallel_ranges), log)
-        finally:
-            stop.set()
+    most = max(settings.parallel_files, settings.parallel_ranges)
+    ended: SimpleQueue[Future[Fetched]] = SimpleQueue()
+    try:
+        with ThreadPoolExecutor(max(1, settings.parallel_files), thread_name_prefix="land") as pool:
+            futures = [pool.submit(fetch, one, position) for position, one in enumerate(transfers)]
             for future in futures:
-                future.cancel()
+                future.add_done_callback(ended.put)
+            try:
+                _watch(transfers, running, ended, export, host, most, log)
+            except BaseException:
+                stop.set()
+                host.hang_up()
+                for future in futures:
+                    future.cancel()
+                raise
+    except BaseException:
+        # They need not come again because another one did not.
+        for one in transfers:
+            one.keep()
+        raise
     return [future.result() for future in futures]
 
 
 def _watch(
-    transfers: Sequence[Transfer], futures: Sequence[Future[Fetched]], export: Export, most: int, log: Log
+    transfers: Sequence[Transfer],
+    running: Set[Transfer],
+    ended: SimpleQueue[Future[Fetched]],
+    export: Export,
+    host: FileHost,
+    most: int,
+    log: Log,
 ) -> None:
     """Wait until all have come or one has failed; add connections where they help; say how far it is."""
-    moved = dict.fromkeys(range(len(transfers)), 0)
-    began = told = last = time.monotonic()
-    while True:
-        done, waiting = wait(futures, timeout=_TICK, return_when=FIRST_EXCEPTION)
-        for future in done:
-            if (error := future.exception()) is not None and not isinstance(error, Stopped):
-                raise error
-        if not waiting:
-            return
+    began = told = looked = time.monotonic()
+    done = 0
+    while done < len(transfers):
+        with contextlib.suppress(Empty):
+            ended.get(timeout=_TICK).result()
+            done += 1
         now = time.monotonic()
-        running = [n for n, future in enumerate(futures) if future.running()]
-        free = most - sum(transfers[n].connections for n in running)
-        for number in running:
-            one = transfers[number]
-            free -= one.help((one.moved - moved[number]) / (now - last), free)
-            moved[number] = one.moved
-        last = now
+        if now - looked >= _TICK:
+            looked = now
+            host.hang_up_on_slow_answers()
+            busy = list(running)
+            free = most - sum(one.connections for one in busy)
+            for one in busy:
+                free -= one.help(free, 5 * _TICK)
         if now - told >= _TELL_SECONDS:
             told = now
-            log.log(20, "%s", _progress(transfers, len(done), export, now - began))
+            log.log(20, "%s", _progress(transfers, done, export, now - began))
 
 
 def _progress(transfers: Sequence[Transfer], done: int, export: Export, seconds: float) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,11 +14,14 @@ from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit
+from weakref import WeakSet
 
 import requests
 import requests.adapters
 from requests import exceptions as errors
 from urllib3 import exceptions as broken
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from airflow_provider_exports.core.model import ExportFile
 from airflow_provider_exports.core.vendor import Vendor
@@ -32,9 +37,11 @@ from airflow_provider_exports.exceptions import (
 from airflow_provider_exports.transports.blocking import CONNECT_TIMEOUT, network_error, unsigned
 
 _MAX_REDIRECTS = 5
+_LARGEST_CHUNK = 4 * 1024 * 1024
 # Links of one export that are hidden from everybody's logs; the library's own never show one.
 _MOST_HIDDEN = 100
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_LENGTH = re.compile("[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 
 
 @dataclass
@@ -43,6 +50,8 @@ class Body:
 
     start: int
     """Offset of its first byte in the file."""
+    stop: int | None
+    """Offset in the file of the byte after its last, None when the host does not tell."""
     total: int | None
     """Bytes of the whole file, None when the host does not tell."""
     etag: str | None
@@ -53,6 +62,7 @@ class Body:
     """Content type, lower case, may be empty."""
     _answer: requests.Response
     _name: str
+    _open_ended: bool = False
 
     def read(self, most: int) -> bytes:
         """Return what has arrived, at most ``most`` bytes; empty at the end.
@@ -60,11 +70,16 @@ class Body:
         :raises DownloadIncomplete: the connection broke, or fell silent.
         """
         try:
-            return bytes(self._answer.raw.read1(most))
+            chunk = bytes(self._answer.raw.read1(most))
         except broken.ReadTimeoutError:
             raise DownloadIncomplete(f"{self._name}: the file host fell silent.") from None
         except (broken.HTTPError, OSError):
             raise DownloadIncomplete(f"{self._name}: the transfer broke off.") from None
+        if not chunk and self._open_ended:
+            # Cut off within its headers an answer looks the same.
+            raise DownloadIncomplete(f"{self._name}: the file host hangs up without a byte or a length.")
+        self._open_ended = False
+        return chunk
 
     def close(self) -> None:
         """Give the connection back, or hang up."""
@@ -84,6 +99,87 @@ class _WithoutQueries(logging.Filter):
 
 
 _WITHOUT_QUERIES = _WithoutQueries()
+
+
+class _Connections:
+    """The connections of a host: whoever waits at one for the next byte can be woken."""
+
+    def __init__(self) -> None:
+        self._open: WeakSet[HTTPConnection] = WeakSet()
+        self._ended = False
+        self._lock = threading.Lock()
+
+    def add(self, one: HTTPConnection) -> None:
+        with self._lock:
+            self._open.add(one)
+            if self._ended:
+                self._shut(one)
+
+    def end(self) -> None:
+        with self._lock:
+            self._ended = True
+            for one in self._open:
+                self._shut(one)
+
+    def end_slow(self, longest: float) -> None:
+        """End those that have waited for the headers of an answer for more than ``longest`` seconds."""
+        now = time.monotonic()
+        with self._lock:
+            for one in self._open:
+                asked_at = getattr(one, "asked_at", None)
+                if asked_at is not None and now - asked_at > longest:
+                    self._shut(one)
+
+    def _shut(self, one: HTTPConnection) -> None:
+        # Closing it would wait for the thread that reads.
+        with contextlib.suppress(OSError, AttributeError):
+            one.sock.shutdown(socket.SHUT_RDWR)
+
+    def pools(self) -> dict[str, type[HTTPConnectionPool]]:
+        """Return pools by scheme whose connections are among these."""
+        connections = self
+
+        class Plain(HTTPConnection):
+            asked_at: float | None = None
+
+            def connect(self) -> None:
+                super().connect()
+                connections.add(self)
+
+            def getresponse(self) -> Any:
+                self.asked_at = time.monotonic()
+                try:
+                    return super().getresponse()
+                finally:
+                    self.asked_at = None
+
+        class Encrypted(Plain, HTTPSConnection):
+            pass
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class EncryptedPool(HTTPSConnectionPool):
+            ConnectionCls = Encrypted
+
+        return {"http": PlainPool, "https": EncryptedPool}
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    def __init__(self, connections: _Connections, **options: Any) -> None:
+        self._pools = connections.pools()
+        super().__init__(**options)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):
+            # Those need connections of their own kind.
+            manager.pool_classes_by_scheme = self._pools
+        return manager
 
 
 class RangeRefused(Exception):
@@ -110,9 +206,15 @@ class FileHost:
         mask: Callable[[str], object],
         connections: int,
     ) -> None:
+        # glibc maps and unmaps memory for each large object until one as large has been given back: those
+        # page faults, with each chunk anew, cost up to four times what the chunk itself does.
+        bytes(_LARGEST_CHUNK)
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._connections = _Connections()
         for prefix in ("http://", "https://"):
-            session.mount(prefix, requests.adapters.HTTPAdapter(pool_maxsize=connections))
+            session.mount(prefix, _Adapter(self._connections, pool_maxsize=connections))
+        # Redirects are walked by hand; requests would read all of one first, to find out where it leads.
+        session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign,assignment]
         self._session = session
         self._vendor = vendor
         self._credentials = headers
@@ -151,8 +253,16 @@ class FileHost:
             answer.close()
             raise
 
+    def hang_up(self) -> None:
+        """End all requests at once, also those of other threads, which get an error; none works any more."""
+        self._connections.end()
+
+    def hang_up_on_slow_answers(self) -> None:
+        """End requests whose headers come so slowly that no single read of them times out."""
+        self._connections.end_slow(2 * self._vendor.settings.request_timeout)
+
     def close(self) -> None:
-        """Hang up."""
+        """Give up the connections that nobody uses."""
         self._session.close()
 
     def _walk(self, file: ExportFile, asked: Mapping[str, str]) -> requests.Response:
@@ -199,17 +309,23 @@ class FileHost:
         }
         if status == 200:
             length = headers.get("Content-Length", "")
+            if length and not _LENGTH.fullmatch(length):
+                raise DownloadIncomplete(f"{file.name}: the file host announces a length that is no number.")
+            size = int(length) if length else None
+            chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
             return Body(
                 start=0,
-                total=int(length) if length.isdecimal() else None,
+                stop=size,
+                total=size,
                 ranges=headers.get("Accept-Ranges", "").lower() == "bytes",
+                _open_ended=size is None and not chunked,
                 **details,
             )
         found = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
         first, last, total = map(int, found.groups()) if found else (-1, -1, -1)
         if first != start or last != (total if stop is None else min(stop, total)) - 1:
             raise RangeRefused
-        return Body(start=start, total=total, ranges=True, **details)
+        return Body(start=start, stop=last + 1, total=total, ranges=True, **details)
 
     def _refusal(self, file: ExportFile, answer: requests.Response) -> Exception:
         status = answer.status_code
@@ -233,6 +349,8 @@ class FileHost:
             scheme, host, _ = origin(url)
         if scheme not in ("http", "https") or not host:
             raise UnsafeLink("the download link is no web address.")
+        if _is_link_local(host) and host != origin(self._vendor.base_url)[1]:
+            raise UnsafeLink(f"the download link leads to {host}, which is an address of this network only.")
         if scheme == "https" or self._vendor.settings.allow_http:
             return
         # This machine is a fair place for files only if the API is here as well.
@@ -252,3 +370,17 @@ class FileHost:
             return True
         host, netloc = (urlsplit(url).hostname or "").lower(), urlsplit(url).netloc.lower()
         return bool({host, netloc} & self._vendor.file_hosts)
+
+
+def _is_link_local(host: str) -> bool:
+    """Return whether a host is a link-local address, where clouds keep credentials, in whatever notation."""
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            # 2852039166, 0xa9fea9fe and 0251.0376.0251.0376 are addresses as well.
+            found = ipaddress.ip_address(socket.inet_aton(host))
+        except OSError:
+            return False
+    found = getattr(found, "ipv4_mapped", None) or found
+    return found.is_link_local or found.is_unspecified

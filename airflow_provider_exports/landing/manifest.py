@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from airflow_provider_exports.core.model import file_stem
+from airflow_provider_exports.landing.names import own_stem
 
 __all__ = ["LandedFile", "Manifest", "file_name"]
 
@@ -26,7 +26,7 @@ def file_name(owner: str | None, identity: str, *, alone: bool) -> str:
     """
     if alone:
         return "_export.json"
-    key = file_stem(identity) if owner is None else hashlib.sha256(owner.encode()).hexdigest()[:16]
+    key = own_stem(identity) if owner is None else hashlib.sha256(owner.encode()).hexdigest()[:16]
     return f"_export-{key}.json"
 
 
@@ -41,7 +41,7 @@ class LandedFile:
     sha256: str
     """Hex digest."""
     rows: int | None = None
-    """Rows, where the format tells them without being read (JSON Lines)."""
+    """Rows, where the format tells them without being read (JSON Lines), or they were made JSON Lines."""
     verified: bool = True
     """Whether its size or end was known from somewhere, so that nothing can be missing."""
 
@@ -71,7 +71,9 @@ class Manifest:
     payload_sha256: str | None = None
     """Hex digest of the payload as canonical JSON: two exports with the same one were asked for the same."""
     unpacked: bool = False
-    """Whether zips were taken apart."""
+    """Whether zips were taken apart and gzip files decompressed."""
+    as_jsonl: bool = False
+    """Whether CSV files and JSON arrays were made JSON Lines."""
     version: int = field(default=VERSION)
     """Version of this format."""
 

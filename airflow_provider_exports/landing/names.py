@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import re
 import string
@@ -49,16 +50,28 @@ def safe_name(name: str, longest: int = _LONGEST) -> str:
 
 
 def told_apart(names: Iterable[str]) -> list[str]:
-    """Return the names, with its position in each that stood before, whatever the case of its letters."""
-    apart: list[str] = []
-    known: set[str] = set()
-    for position, name in enumerate(names, 1):
-        while name.lower() in known:
-            stem, suffix = posixpath.splitext(name)
-            name = f"{stem}-{position}{suffix}"
-        known.add(name.lower())
-        apart.append(name)
-    return apart
+    """Return the names, with its position in each that stood before, whatever the case of its letters.
+
+    A name that is also that of a folder which another one lies in counts as one that stood before.
+    """
+    names = list(names)
+    known = {folder for name in names for folder in _folders(name.lower())}
+    return [free_name(name, known, position) for position, name in enumerate(names, 1)]
+
+
+def free_name(name: str, known: set[str], position: int) -> str:
+    """Return the name, with ``position`` in it if it is ``known``, and add it to those, in lower case."""
+    while name.lower() in known:
+        stem, suffix = posixpath.splitext(name)
+        name = f"{stem}-{position}{suffix}"
+    known.add(name.lower())
+    return name
+
+
+def own_stem(export_id: str) -> str:
+    """Return an export id as a part of a path that no other id gives: ``a/b`` is not ``a_b``."""
+    stem = file_stem(export_id)
+    return stem if stem == export_id else f"{stem}-{hashlib.sha256(export_id.encode()).hexdigest()[:8]}"
 
 
 def lay_out(layout: str, vendor: str, export_id: str, names: Sequence[str]) -> tuple[str, list[str]]:
@@ -69,9 +82,9 @@ def lay_out(layout: str, vendor: str, export_id: str, names: Sequence[str]) -> t
     """
     check_layout(layout)
     folder, _, last = layout.rpartition("/")
-    fields = {"vendor": file_stem(vendor), "export_id": file_stem(export_id)}
+    fields = {"vendor": file_stem(vendor), "export_id": own_stem(export_id)}
     # Shorter than a name may be: a layout adds to it, and what tells two names apart must not be cut.
-    safe = told_apart(safe_name(name, _LONGEST_OF_VENDOR) for name in names)
+    safe = told_apart(safe_name(_own_name(name, export_id), _LONGEST_OF_VENDOR) for name in names)
     laid_out = []
     for position, name in enumerate(safe, 1):
         stem, suffix = posixpath.splitext(name)
@@ -81,3 +94,12 @@ def lay_out(layout: str, vendor: str, export_id: str, names: Sequence[str]) -> t
     if len({name.lower() for name in laid_out}) < len(laid_out):
         raise ValueError(f"layout {layout!r} calls two files of the export the same")
     return folder.format(**fields), laid_out
+
+
+def _own_name(name: str, export_id: str) -> str:
+    stem = file_stem(export_id)
+    return own_stem(export_id) + name[len(stem) :] if name.startswith(stem) else name
+
+
+def _folders(name: str) -> list[str]:
+    return [name[: found.start()] for found in re.finditer("/", name)]

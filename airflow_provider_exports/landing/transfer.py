@@ -14,8 +14,8 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ from airflow_provider_exports.landing import check
 from airflow_provider_exports.landing.host import Body, FileHost, RangeRefused
 
 # Below 64 KiB the interpreter costs more than the copy, above 1 MiB only memory grows (docs/explanation).
-CHUNK = 512 * 1024
-SPLIT = 16 * 1024 * 1024
-"""Smallest part, bytes, that is worth a connection of its own."""
+CHUNK = 1024 * 1024
+SPLIT = 2 * 1024 * 1024
+"""Smallest part, bytes, that is worth a request of its own."""
 FAST = 128 * 1024 * 1024
 """A connection that moves this many bytes per second is not what holds a file up."""
 ATTEMPTS = 4
@@ -43,6 +43,9 @@ MOST_FAILURES = 100
 PROGRESS = 64 * 1024
 """Bytes that count as progress."""
 _SAVE_SECONDS = 2.0
+# A part for one of several connections: a request costs little of it, and the hash, which goes in order, does
+# not wait long.
+_BLOCK_SECONDS = 1.0
 _STALL_SECONDS = 60.0
 _REST_SECONDS = 30.0
 
@@ -63,6 +66,11 @@ class Part:
         """Whether all of it is on the disk."""
         return self.end is not None and self.at >= self.end
 
+    @property
+    def left(self) -> int:
+        """Bytes to come, as far as anybody knows."""
+        return 0 if self.end is None else max(0, self.end - self.at)
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -78,6 +86,8 @@ class Fetched:
     """Rows, where the format tells them by its line ends."""
     announced: bool
     """Whether somebody had announced its size or digest, so that it is known to be whole."""
+    keep: Callable[[], None] = field(repr=False, compare=False)
+    """Remembers it for another try, which then need not fetch it again."""
 
 
 class Stopped(Exception):
@@ -132,15 +142,18 @@ class Transfer:
         self._changed = threading.Condition(threading.RLock())
         self._parts: list[Part] = []
         self._taken: list[Part] = []
-        self._offered: list[Part] = []
         self._helpers: list[threading.Thread] = []
         self._error: BaseException | None = None
         self._descriptor = -1
         self._used = ""
         self._etag: str | None = None
-        self._announced = self._ranges = False
+        self._announced = self._ranges = self._proven = False
         self._failures = self._in_a_row = 0
-        self._saved_at = self._rested_at = 0.0
+        self._saved_at = self._rested_at = self._looked_at = 0.0
+        self._seen, self._pace = 0, 0.0
+        self._hasher: _Hasher | None = None
+        self._digest: str | None = None
+        self._kept = ""
 
     @property
     def landed(self) -> int:
@@ -164,12 +177,13 @@ class Transfer:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
                 os.ftruncate(self._descriptor, max((part.at for part in self._parts), default=0))
-                hasher = _Hasher(self, self._descriptor, self._current())
                 try:
                     self._fetch()
-                    return self._checked(hasher.finish(self.total or 0))
+                    return self._checked(self._hash().finish(self.total or 0))
                 finally:
-                    hasher.end()
+                    if self._hasher is not None:
+                        self._hasher.end()
+                        self._hasher = None
             except _StartOver as again:
                 self._state_file.unlink(missing_ok=True)
                 self._error = None
@@ -181,26 +195,41 @@ class Transfer:
             finally:
                 os.close(self._descriptor)
 
-    def help(self, rate: float, free: int) -> int:
+    def help(self, free: int, window: float) -> int:
         """Add connections, if each one is slow and the host has said that it serves parts.
 
-        :param rate: bytes of this file per second, now.
         :param free: how many connections may be added.
+        :param window: seconds over which a rate means something.
         :return: how many were.
         """
         with self._changed:
-            running = self.connections
-            if not self._ranges or self._etag is None or self._error or rate / running > FAST:
+            now, running = time.monotonic(), self.connections
+            if not self._shared() or self._error or now < max(self._rested_at, self._looked_at + window):
                 return 0
-            if time.monotonic() < self._rested_at:
+            rate = (self.moved - self._seen) / (now - self._looked_at)
+            self._looked_at, self._seen, self._pace = now, self.moved, rate / running
+            if self._pace > FAST:
                 return 0
-            room = sum((part.end or 0) - part.at for part in self._parts) // SPLIT - 1
+            # Each one that is at work keeps a part for itself.
+            room = sum(part.left // SPLIT - (part in self._taken) for part in self._parts if part.left)
             added = max(0, min(self._connections - running, free, room))
+            self._helpers = [thread for thread in self._helpers if thread.is_alive()]
             for _ in range(added):
                 thread = threading.Thread(target=self._share, name=f"land {self.path.name}", daemon=True)
                 self._helpers.append(thread)
                 thread.start()
             return added
+
+    def keep(self) -> None:
+        """Remember that the file came whole, so that another try need not fetch it again."""
+        if self._kept:
+            with contextlib.suppress(OSError):
+                self._remember(self._kept)
+
+    def forget(self) -> None:
+        """Let another try fetch the file again: it came, and is no good."""
+        self._kept = ""
+        self._state_file.unlink(missing_ok=True)
 
     def frontier(self) -> int:
         """Return how much of the file's beginning is on the disk, without a hole."""
@@ -223,6 +252,8 @@ class Transfer:
         for thread in self._helpers:
             thread.join()
         self._helpers.clear()
+        if self._error is None and self._stop.is_set():
+            self._error = Stopped()
         if self._error is not None:
             self._save(force=True)
             raise self._error
@@ -231,25 +262,27 @@ class Transfer:
         """Take a part that nobody has; wait while others are at work on theirs."""
         with self._changed:
             while self._error is None:
-                for part in self._parts:
-                    if not part.complete and part not in self._taken:
-                        self._taken.append(part)
-                        return part
-                if not self._taken:
-                    return None
+                if (part := self._take()) is not None or not self._taken:
+                    return part
                 self._changed.wait(1.0)
             return None
 
     def _share(self) -> None:
-        """Take over half of what another connection has before it, again and again."""
+        """Fetch parts that nobody has, or that another connection has before it, as long as there are any."""
         try:
-            while (offer := self._largest()) is not None:
+            while (part := self._take()) is not None:
                 try:
-                    split = self._split(offer)
-                finally:
-                    self._offered.remove(offer)
-                if split is not None:
-                    self._pull(*split)
+                    body = self._host.open(self._current(), part.at, part.end, self._etag or "")
+                    if not self._continues(body, part.at):
+                        body.close()
+                        raise RangeRefused
+                    with self._changed:
+                        self._proven = True
+                        self._changed.notify_all()
+                except BaseException:
+                    self._give_back(part)
+                    raise
+                self._pull(part, body)
         except RangeRefused:
             self._ranges = False
         except (DownloadIncomplete, LinkExpired, VendorUnavailable, Stopped) as error:
@@ -259,40 +292,77 @@ class Transfer:
         except BaseException as error:  # noqa: BLE001 - it is raised by the thread that waits for this one
             self._fail(error)
 
-    def _split(self, offer: Part) -> tuple[Part, Body] | None:
-        """Open the second half of a part, and take it; None if there is no need any more.
+    def _take(self) -> Part | None:
+        """Take the first part that nobody has, or some of what another connection has before it.
 
-        :raises RangeRefused: the host does not serve it.
+        Parts are handed out from the front of the file, so that the hash can go along.
         """
         with self._changed:
-            end = offer.end
-            middle = (offer.at + (end or 0)) // 2
-        body = self._host.open(self._current(), middle, end, self._etag or "")
-        with self._changed:
-            if not self._continues(body, middle):
-                body.close()
-                raise RangeRefused
-            if offer.end != end or offer.at >= middle:
-                # It was quicker than our request.
-                body.close()
+            if self._error is not None or self._stop.is_set():
                 return None
-            part = Part(middle, middle, end)
-            offer.end = middle
-            self._parts.append(part)
+            free = [part for part in self._parts if not part.complete and part not in self._taken]
+            if not free and self._shared():
+                largest = max(self._taken, key=lambda part: part.left, default=None)
+                if largest is not None and largest.left >= 2 * SPLIT:
+                    free = [self._cut(largest)]
+            if not free:
+                return None
+            part = min(free, key=lambda part: part.begin)
+            if self._shared() and self.connections > 1:
+                self._cut(part)
             self._taken.append(part)
-            return part, body
+            return part
 
-    def _largest(self) -> Part | None:
+    def _cut(self, part: Part) -> Part:
+        """Leave ``part`` what is due to one of several connections, and return the rest, maybe empty."""
+        # At the end less than a fair share, so that all of them are done at the same time.
+        share = self._unclaimed(part) // (2 * self._connections)
+        size = max(SPLIT, min(share, round(self._pace * _BLOCK_SECONDS)))
+        if part.end is None or part.left < size + SPLIT:
+            return part
+        rest = Part(part.at + size, part.at + size, part.end)
+        part.end = rest.begin
+        self._parts.append(rest)
+        return rest
+
+    def _unclaimed(self, part: Part) -> int:
+        others = sum(one.left for one in self._parts if one is not part and one not in self._taken)
+        return part.left + others
+
+    def _give_back(self, part: Part) -> None:
         with self._changed:
-            if self._stop.is_set() or self._error is not None:
-                return None
-            # Two helpers with the same offer would fetch the same half.
-            known = [part for part in self._taken if part.end is not None and part not in self._offered]
-            largest = max(known, key=lambda part: (part.end or 0) - part.at, default=None)
-            if largest is None or (largest.end or 0) - largest.at < 2 * SPLIT:
-                return None
-            self._offered.append(largest)
-            return largest
+            self._taken.remove(part)
+            # Else the parts of a large file would become more and more.
+            self._parts.sort(key=lambda one: one.begin)
+            for before, behind in zip(self._parts[:-1], self._parts[1:], strict=True):
+                if before.complete and behind.complete and not {before, behind} & set(self._taken):
+                    behind.begin = before.begin
+                    self._parts.remove(before)
+            self._changed.notify_all()
+
+    def _extend(self, part: Part, reach: int | None) -> bool:
+        """Go on into the part behind a complete one if nobody has it, as far as the answer reaches."""
+        with self._changed:
+            while reach is not None and part.at < reach:
+                behind = next((one for one in self._parts if one.begin == one.at == part.end), None)
+                if behind is None or behind.end is None:
+                    return False
+                if behind not in self._taken:
+                    if self._shared() and self.connections > 1:
+                        self._cut(behind)
+                    part.end = min(behind.end, reach)
+                    behind.begin = behind.at = part.end
+                    if behind.complete:
+                        self._parts.remove(behind)
+                    return True
+                if self._proven or self._error is not None or self._stop.is_set():
+                    return False
+                # A host that refuses parts after all has nobody but this connection.
+                self._changed.wait(1.0)
+            return False
+
+    def _shared(self) -> bool:
+        return self._ranges and self._etag is not None and self._connections > 1
 
     def _pull(self, part: Part, body: Body | None = None) -> None:
         """Fetch a taken part until it is complete, over as many connections as that takes."""
@@ -312,9 +382,7 @@ class Transfer:
                         body.close()
                         body = None
         finally:
-            with self._changed:
-                self._taken.remove(part)
-                self._changed.notify_all()
+            self._give_back(part)
 
     def _open(self, part: Part) -> Body:
         if part.at == 0:
@@ -326,6 +394,7 @@ class Transfer:
         if not self._continues(body, part.at):
             body.close()
             raise self._over("the file host sends another version of it.")
+        self._look()
         return body
 
     def _begin(self, part: Part) -> Body:
@@ -354,7 +423,20 @@ class Transfer:
         except BaseException:
             body.close()
             raise
+        self._look()
         return body
+
+    def _look(self) -> None:
+        """Begin to measure, and to hash what needs a thread of its own, with the first answer."""
+        with self._changed:
+            if self._hasher is None:
+                self._hash()
+                self._looked_at, self._seen = time.monotonic(), self.moved
+
+    def _hash(self) -> _Hasher:
+        if self._hasher is None:
+            self._hasher = _Hasher(self, self._descriptor, self._current())
+        return self._hasher
 
     def _continues(self, body: Body, start: int) -> bool:
         return (body.start, body.total) == (start, self.total) and body.etag in (None, self._etag)
@@ -362,25 +444,17 @@ class Transfer:
     def _write(self, part: Part, body: Body) -> None:
         """Write what ``body`` holds of ``part``; its end may come nearer meanwhile."""
         begun, before = time.monotonic(), part.at
-        while not part.complete:
-            chunk = body.read(CHUNK)
+        while not part.complete or self._extend(part, body.stop):
+            # Each of several has its own chunk in memory, and is slow.
+            chunk = body.read(CHUNK // 4 if self._helpers else CHUNK)
             if not chunk:
                 break
             if part.at == 0:
                 self._recognise(self._current(), chunk, body.media_type)
-            view = memoryview(chunk)
-            if part.end is not None:
-                view = view[: max(0, part.end - part.at)]
-            at = part.at
-            while view:
-                written = os.pwrite(self._descriptor, view, at)
-                view = view[written:]
-                at += written
-                with self._changed:
-                    # A helper may have taken over meanwhile what begins before this.
-                    part.at = at if part.end is None else min(at, part.end)
-                    self.moved += written
-                    self._changed.notify_all()
+            self._put(part, memoryview(chunk), body.stop)
+            size = self._current().size if part.end is None else None
+            if size is not None and part.at > size:
+                raise self._over(f"more came than the {size} bytes that the vendor announced.")
             self._save()
             if self._stop.is_set() or self._error is not None:
                 raise Stopped
@@ -396,6 +470,24 @@ class Transfer:
                 part.end = self.total = part.at
         if not part.complete:
             raise DownloadIncomplete(f"{self.path.name}: {part.at} of {self.total} bytes came.")
+
+    def _put(self, part: Part, view: memoryview, reach: int | None) -> None:
+        at = part.at
+        while True:
+            with self._changed:
+                # A helper may have taken over meanwhile what begins before this.
+                before, part.at = part.at, at if part.end is None else min(at, part.end)
+                if part.complete or part.at // CHUNK > before // CHUNK:
+                    self._changed.notify_all()
+                if part.complete and self._extend(part, reach):
+                    continue
+                if not view or part.complete:
+                    return
+                room = len(view) if part.end is None else part.end - at
+            written = os.pwrite(self._descriptor, view[:room], at)
+            view, at = view[written:], at + written
+            with self._changed:
+                self.moved += written
 
     def _bear(self, error: ExportError, progress: int) -> None:
         """Wait before another connection, or give up."""
@@ -444,20 +536,27 @@ class Transfer:
     def _take_up(self) -> None:
         """Take up what an earlier try left, unless the machine went down since, which may lose writes."""
         self._parts, self._etag, self.total = [Part(0, 0, None)], None, None
-        self._ranges = self._announced = False
-        self._saved_at = time.monotonic()
+        self._ranges = self._announced = self._proven = False
+        self._saved_at, self._looked_at = time.monotonic(), 0.0
+        self._digest = None
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             raw = json.loads(self._state_file.read_text())
-            boot, etag, total = raw["boot"], str(raw["etag"]), int(raw["total"])
+            boot, etag, total, digest = raw["boot"], raw["etag"], int(raw["total"]), raw.get("sha256")
             parts = [Part(*map(int, numbers)) for numbers in raw["parts"]]
             size, reached = self.path.stat().st_size, 0
             for part in parts:
                 if not reached == part.begin <= part.at <= min(size, part.end or 0):
                     return
                 reached = part.end or 0
-            if boot and boot == _boot() and reached == total:
-                self._etag, self.total, self._parts = etag, total, parts
-                self._ranges = self._announced = True
+            if not boot or boot != _boot() or reached != total:
+                return
+            if digest is not None and etag is not None:
+                # The last byte is asked for again: with it the host says whether it still is the same file.
+                parts = [Part(0, total - 1, total)]
+            elif digest is not None and self._current().size != total and self._current().md5 is None:
+                return
+            self._etag, self.total, self._parts, self._digest = etag, total, parts, digest
+            self._ranges, self._announced = etag is not None, True
 
     def _save(self, *, force: bool = False) -> None:
         now = time.monotonic()
@@ -467,10 +566,16 @@ class Transfer:
                 return
             self._saved_at = now
             parts = sorted((part.begin, part.at, part.end) for part in self._parts)
-            state = {"boot": _boot(), "etag": self._etag, "total": self.total, "parts": parts}
-            partial = self._state_file.with_name(f"{self._state_file.name}.new")
-            partial.write_text(json.dumps(state))
-            partial.replace(self._state_file)
+            self._remember(self._state(parts))
+
+    def _state(self, parts: Sequence[tuple[int, int, int | None]], **more: str) -> str:
+        told = {"boot": _boot(), "etag": self._etag, "total": self.total, "parts": parts}
+        return json.dumps(told | more)
+
+    def _remember(self, state: str) -> None:
+        partial = self._state_file.with_name(f"{self._state_file.name}.new")
+        partial.write_text(state)
+        partial.replace(self._state_file)
 
     def _checked(self, digests: dict[str, Any]) -> Fetched:
         file, size = self._current(), self.total or 0
@@ -478,10 +583,15 @@ class Transfer:
             raise self._over(f"{size} bytes came, the vendor announced {file.size}.")
         if file.md5 is not None and digests["md5"] != file.md5.lower():
             raise self._over("its MD5 is not the one that the vendor announced.")
+        if self._digest not in (None, digests["sha256"]):
+            raise self._over("it was changed on the disk after an earlier try.")
         self._state_file.unlink(missing_ok=True)
+        if size > CHUNK:
+            # Less is fetched as quickly as it is asked for.
+            self._kept = self._state([(0, size, size)], sha256=digests["sha256"])
         announced = self._announced or file.size is not None or file.md5 is not None
         rows = digests["lines"] if file.format in check.JSON_LINES else None
-        return Fetched(self.path, size, digests["sha256"], rows, announced)
+        return Fetched(self.path, size, digests["sha256"], rows, announced, self.keep)
 
 
 class _Hasher(threading.Thread):
@@ -498,12 +608,14 @@ class _Hasher(threading.Thread):
         self._size: int | None = None
         self._ended = False
         self._error: BaseException | None = None
-        self.start()
+        if transfer.total is None or transfer.total > 2 * CHUNK:
+            # Less is hashed as quickly as a thread begins.
+            self.start()
 
     def run(self) -> None:
         """Follow the frontier to the end."""
         try:
-            buffer = bytearray(2 * CHUNK)
+            buffer = bytearray(CHUNK if self._size is None else min(CHUNK, self._size))
             while (ready := self._wait()) > 0:
                 count = os.preadv(self._descriptor, [memoryview(buffer)[:ready]], self._at)
                 if count == 0:
@@ -522,7 +634,10 @@ class _Hasher(threading.Thread):
         with self._transfer._changed:
             self._size = size
             self._transfer._changed.notify_all()
-        self.join()
+        if self.ident is None:
+            self.run()
+        else:
+            self.join()
         if self._error is not None:
             raise self._error
         if self._at != size:
@@ -534,7 +649,8 @@ class _Hasher(threading.Thread):
         with self._transfer._changed:
             self._ended = True
             self._transfer._changed.notify_all()
-        self.join()
+        if self.ident is not None:
+            self.join()
 
     def _wait(self) -> int:
         """Return how many bytes to hash next; 0 at the end."""
@@ -542,8 +658,8 @@ class _Hasher(threading.Thread):
             while not self._ended:
                 ready = self._transfer.frontier() - self._at
                 # Small reads while the file is on its way would only take the interpreter from its writers.
-                if ready >= 2 * CHUNK or self._size is not None:
-                    return min(ready, 2 * CHUNK)
+                if ready >= CHUNK or self._size is not None:
+                    return min(ready, CHUNK)
                 self._transfer._changed.wait()
         return 0
 

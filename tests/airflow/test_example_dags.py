@@ -25,6 +25,7 @@ ALL = {
     BULK,
     "connhex_channel_daily",
     "connhex_recurring_report",
+    "mews_companies_duckdb",
     "medable_objects_daily",
     "onna_slack_weekly",
 }

@@ -107,7 +107,7 @@ class World:
     @property
     def staging(self) -> Path:
         """Where files are gathered."""
-        return self.destination / ".e-1.landing"
+        return self.destination / ".files-e-1.landing"
 
     def one(self, **options: Any) -> bytes:
         """Land an export of one file and return its content."""

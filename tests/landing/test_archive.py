@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import hashlib
 import io
+import json
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -11,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_exports.exceptions import DownloadError, DownloadIncomplete
+from airflow_provider_exports.exceptions import DestinationTaken, DownloadError, DownloadIncomplete
 from airflow_provider_exports.landing import archive as archives
 from airflow_provider_exports.landing import export_files
 from airflow_provider_exports.landing.archive import unpack
@@ -21,6 +25,7 @@ from airflow_provider_exports.operators.mews import MewsRunExportOperator
 from airflow_provider_exports.simulator import Simulator
 from tests.airflow.both_modes import error_of, run
 from tests.airflow.conftest import simulator  # noqa: F401 - a fixture
+from tests.landing.conftest import World
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -85,6 +90,16 @@ def test_members_that_take_each_others_name_are_told_apart(tmp_path: Path) -> No
     assert [(tmp_path / "out" / member.name).read_bytes() for member in members] == [b"1", b"2", b"3"]
 
 
+@pytest.mark.parametrize("order", [["a", "a/b", "a/c/d"], ["a/c/d", "a/b", "a"], ["A/b", "a", "a/c/d"]])
+def test_file_and_folder_of_one_name_are_told_apart(tmp_path: Path, order: list[str]) -> None:
+    """An archive may hold both, a disk may not; the file gives way."""
+    path = packed(tmp_path, [(name, name.encode()) for name in order])
+    members = unpack(path, tmp_path / "out")
+    assert [(tmp_path / "out" / member.name).read_bytes().decode() for member in members] == order
+    (file,) = [member.name for member, name in zip(members, order, strict=True) if name == "a"]
+    assert file.startswith("a-")
+
+
 def test_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
     """Nothing is written of an archive that would become two hundred times its size."""
     path = packed(tmp_path, [("bomb", bytes(300 * 1024 * 1024))])
@@ -135,6 +150,112 @@ def test_large_archive_format_is_read(tmp_path: Path) -> None:
     (tmp_path / "export.zip").write_bytes(buffer.getvalue())
     assert [member.size for member in unpack(tmp_path / "export.zip", tmp_path / "out")] == [2]
 
+
+# -- gzip ----------------------------------------------------------------------------------------------------
+
+ROWS = b"id,text\n" + b"".join(b"%d,row\n" % number for number in range(5000))
+
+
+def manifest(world: World) -> dict[str, Any]:
+    """What stands beside the files."""
+    (path,) = world.destination.rglob("_export*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(ROWS),
+        gzip.compress(ROWS[:999]) + gzip.compress(b"") + gzip.compress(ROWS[999:]),
+        gzip.compress(ROWS) + bytes(512),
+    ],
+)
+def test_gzip_file_lands_decompressed(world: World, content: bytes) -> None:
+    """All of its members, under a name without the suffix."""
+    world.add(content, "e-1.csv.gz", format="gz")
+    assert world.one(unpack=True) == ROWS
+    assert [name for name in world.visible if "_export" not in name] == ["e-1.csv"]
+    assert manifest(world)["unpacked"] is True
+    assert world.land(unpack=True)["files"][0]["name"] == "e-1.csv"
+    assert world.hosts == 1
+
+
+def test_gzip_file_lands_as_it_is_unless_asked_for(world: World) -> None:
+    """Another wish lands it again, and nothing of the first is left."""
+    world.add(gzip.compress(ROWS), "e-1.csv.gz", format="gz")
+    assert world.one() == gzip.compress(ROWS)
+    assert world.one(unpack=True) == ROWS
+    assert [name for name in world.visible if "_export" not in name] == ["e-1.csv"]
+
+
+def test_name_alone_makes_no_gzip_file(world: World) -> None:
+    """Nor do the first bytes."""
+    world.add(b"plain", "e-1.txt.gz")
+    world.add(gzip.compress(b"text"), "e-1.bin")
+    world.land(unpack=True)
+    assert (world.destination / "e-1.txt.gz").read_bytes() == b"plain"
+    assert (world.destination / "e-1.bin").read_bytes() == gzip.compress(b"text")
+
+
+def test_what_comes_out_has_a_name_of_its_own(world: World) -> None:
+    """Two files of one export that would be called the same are told apart."""
+    world.add(b"plain", "e-1.csv")
+    world.add(gzip.compress(b"was packed"), "e-1.csv.gz")
+    world.land(unpack=True)
+    assert (world.destination / "e-1.csv").read_bytes() == b"plain"
+    assert (world.destination / "e-1-2.csv").read_bytes() == b"was packed"
+
+
+def test_name_that_the_layout_gives(world: World) -> None:
+    """It may lack the suffix that says gzip."""
+    world.add(gzip.compress(ROWS), "e-1.csv.gz")
+    world.land(unpack=True, layout="rows-{position}")
+    assert (world.destination / "rows-1").read_bytes() == ROWS
+
+
+def test_what_comes_out_replaces_nothing_of_others(world: World) -> None:
+    """Its name is known only when it has come."""
+    world.destination.mkdir()
+    (world.destination / "rows.csv").write_text("mine")
+    world.add(gzip.compress(ROWS), "e-1.csv.gz")
+    with pytest.raises(DestinationTaken, match=r"rows\.csv"):
+        world.land(unpack=True, layout="rows.csv{suffix}")
+    assert world.visible == ["rows.csv"]
+    assert (world.destination / "rows.csv").read_text() == "mine"
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:-1], lambda c: c[:-9], lambda c: c[:-6] + b"\0" + c[-5:]])
+@pytest.mark.parametrize("form", ["gz", None])
+def test_damaged_gzip_file_is_incomplete(world: World, damage: Any, form: str | None) -> None:
+    """Cut, or with a wrong checksum, whatever the vendor calls the format."""
+    world.add(damage(gzip.compress(ROWS)), "e-1.csv.gz", format=form)
+    with pytest.raises(DownloadIncomplete):
+        world.land(unpack=True)
+    assert world.visible == []
+
+
+def test_gzip_bomb_is_refused(world: World) -> None:
+    """At two hundred times its size."""
+    world.add(gzip.compress(bytes(300 * 1024 * 1024)), "e-1.csv.gz")
+    with pytest.raises(DownloadError, match="200 times its size"):
+        world.land(unpack=True)
+    assert world.visible == []
+
+
+def test_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the worker's, not the destination's."""
+    (tmp_path / "e-1.csv.gz").write_bytes(gzip.compress(ROWS))
+
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(DownloadError, match="no space left"):
+        archives.decompress(tmp_path / "e-1.csv.gz", tmp_path / "e-1.csv")
+
+
+# -- through the operators -----------------------------------------------------------------------------------
 
 MEDABLE = {"task_id": "t", "objects": "c_visits", "format": "text/csv", "deferrable": False}
 

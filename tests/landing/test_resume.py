@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -16,9 +18,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_exports.exceptions import DownloadError, DownloadIncomplete
-from airflow_provider_exports.landing import transfer
-from tests.landing.conftest import BODY, SIZE, World
-from tests.landing.faults import Content
+from airflow_provider_exports.landing import fetch, transfer
+from airflow_provider_exports.landing.target import LocalTarget
+from tests.landing.conftest import BODY, SIZE, World, check_digest
+from tests.landing.faults import Answer, Content
 from tests.landing.test_transfer import GOOD, PLAIN, TENTHS
 
 HALF = SIZE // 2
@@ -183,6 +186,113 @@ def test_leftovers_of_another_layout_stay_out_of_sight(world: World, monkeypatch
     world.land(layout="{export_id}/part-{position}{suffix}")
     assert world.visible == ["e-1/_export.json", "e-1/part-1.bin"]
     assert [path.name for path in (world.destination / "e-1").iterdir() if path.name[0] == "."] == []
+
+
+def first_try_fails(world: World) -> None:
+    """Let one of two files come whole, and then the other one fail."""
+    came = threading.Event()
+    good, bad = "/0", "/1"
+    handler = world.server.files[good]
+    world.server.files[bad] = lambda _: Answer(b"", 418) if came.wait(10) else Answer()
+    recognised = transfer.Transfer._checked
+
+    def checked(self: transfer.Transfer, digests: dict[str, Any]) -> transfer.Fetched:
+        fetched = recognised(self, digests)
+        came.set()
+        return fetched
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transfer.Transfer, "_checked", checked)
+        with pytest.raises(DownloadError, match="418"):
+            world.land()
+    assert world.visible == []
+    world.server.files[good], world.server.files[bad] = handler, GOOD
+    world.server.sent = 0
+
+
+def test_whole_file_is_not_fetched_again(world: World) -> None:
+    """Another one failed: the host is asked for one byte, and says that it still is the same file."""
+    path = world.add(GOOD)
+    world.add(GOOD)
+    first_try_fails(world)
+    for said in world.land()["files"]:
+        check_digest(said, BODY)
+    assert world.server.sent == SIZE + 1
+    assert world.server.of(path)[-1].headers["if-range"] == '"v1"'
+    assert not world.staging.exists()
+
+
+@pytest.mark.parametrize(
+    ("details", "sent"),
+    [
+        ({}, 2 * SIZE),
+        ({"size": SIZE}, SIZE),
+        ({"md5": hashlib.md5(BODY, usedforsecurity=False).hexdigest()}, SIZE),
+    ],
+    ids=["nothing", "size", "md5"],
+)
+def test_whole_file_of_a_host_without_tags(world: World, details: dict[str, Any], sent: int) -> None:
+    """It is used again only if the vendor says something of it that still fits."""
+    world.add(PLAIN, **details)
+    world.add(GOOD)
+    first_try_fails(world)
+    for said in world.land()["files"]:
+        check_digest(said, BODY)
+    assert world.server.sent == sent
+
+
+def test_whole_file_of_which_there_is_another_version(world: World) -> None:
+    """It is fetched."""
+    path = world.add(GOOD)
+    world.add(GOOD)
+    first_try_fails(world)
+    new = bytes(reversed(BODY))
+    world.server.files[path] = Content(new, '"v2"')
+    check_digest(world.land()["files"][0], new)
+
+
+@pytest.mark.parametrize("change", [lambda old: old[:-1] + b"x", lambda old: old + b"x", lambda old: old[1:]])
+def test_whole_file_that_was_changed_meanwhile(world: World, change: Callable[[bytes], bytes]) -> None:
+    """What lies on the disk is hashed again, and it is not what came."""
+    world.add(GOOD)
+    world.add(GOOD)
+    first_try_fails(world)
+    left = world.staging / "files" / "e-1-0.bin"
+    left.write_bytes(change(left.read_bytes()))
+    check_digest(world.land()["files"][0], BODY)
+
+
+def test_fetched_file_can_be_kept_when_it_cannot_be_published(tmp_path: Path, world: World) -> None:
+    """Whoever publishes says so."""
+    path = world.add(GOOD)
+    export, host = world.export, world.host()
+    log = logging.getLogger("tests.landing")
+    for _ in range(2):
+        links = fetch.Links(world.vendor, export, world.read)
+        (fetched,) = fetch.fetch_all(host, links, export, ["a"], tmp_path, world.vendor, log)
+        assert fetched.path.read_bytes() == BODY
+        assert not (tmp_path / ".a.state").exists()
+        fetched.keep()
+    host.close()
+    assert [asked.range for asked in world.server.of(path)] == [None, (SIZE - 1, SIZE)]
+
+
+def test_what_could_not_be_published_is_not_fetched_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store had a bad moment after the last byte had come."""
+    path = world.add(GOOD)
+    publish = LocalTarget.publish
+
+    def broken(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(LocalTarget, "publish", broken)
+    with pytest.raises(DownloadError, match="Input/output error"):
+        world.land()
+    monkeypatch.setattr(LocalTarget, "publish", publish)
+    assert world.one() == BODY
+    assert [asked.range for asked in world.server.of(path)] == [None, (SIZE - 1, SIZE)]
 
 
 def test_killed_worker(world: World) -> None:

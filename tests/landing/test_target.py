@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +15,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from airflow_provider_exports.core.model import ExportFile, file_stem
 from airflow_provider_exports.exceptions import DestinationTaken, DownloadError
 from airflow_provider_exports.landing import target, transfer
-from airflow_provider_exports.landing.manifest import LandedFile, Manifest
+from airflow_provider_exports.landing.manifest import LandedFile, Manifest, file_name
 from tests.landing.conftest import BODY, SIZE, World
-from tests.landing.faults import Content
+from tests.landing.faults import Content, FaultServer
 from tests.landing.test_transfer import GOOD, always
 
 FOLDER = "{vendor}/{export_id}/{name}"
@@ -228,6 +231,52 @@ def test_next_export_under_the_same_names(three: World) -> None:
     assert [name for name in three.visible if "_export" not in name] == ["part-1.bin"]
 
 
+def test_short_id_is_no_claim(three: World) -> None:
+    """That it is a part of somebody's name does not make the file ours."""
+    three.destination.mkdir()
+    (three.destination / "part-1.bin").write_text("mine")
+    three.export = replace(three.export, export_id="1")
+    with pytest.raises(DestinationTaken, match=r"part-1\.bin"):
+        three.land(layout="part-{position}{suffix}")
+    assert (three.destination / "part-1.bin").read_text() == "mine"
+
+
+@pytest.mark.parametrize("layout", ["{name}", FOLDER])
+def test_ids_that_look_alike(world: World, layout: str) -> None:
+    """Two exports whose ids make the same name share neither files nor folder nor manifest."""
+    for export_id in ("a/b", "a_b", "a:b", "x" * 101, "x" * 102):
+        stem = file_stem(export_id)
+        world.export = replace(world.export, export_id=export_id, files=())
+        world.add(export_id.encode(), f"{stem}-1.bin")
+        world.land(layout=layout)
+    assert {path.read_text() for path in world.destination.rglob("*.bin")} == {
+        *("a/b", "a_b", "a:b"),
+        *("x" * 101, "x" * 102),
+    }
+    assert len(list(world.destination.rglob("_export*.json"))) == 5
+
+
+def test_same_id_of_another_vendor_is_staged_elsewhere(three: World) -> None:
+    """What one has fetched is not taken for the other's, and both may land at once."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    where = ObjectStoragePath(three.destination.as_uri())
+    one = target.open_target(where, "", "one", "e-1", "_export-1.json")
+    two = target.open_target(where, "", "two", "e-1", "_export-2.json")
+    with one.staged(fresh=False) as mine, two.staged(fresh=False) as theirs:
+        assert mine != theirs
+
+
+@pytest.mark.parametrize(("owner", "left"), [(OWNER, []), ("dag/run/other/-1", ["e-1-0.csv"])])
+def test_same_export_in_another_form(world: World, owner: str, left: list[str]) -> None:
+    """What the same task landed before goes; what another one did stays, as somebody may want to read it."""
+    world.add(b"a\n1\n", "e-1-0.csv", format="csv")
+    world.land(owner=OWNER, layout=FOLDER)
+    world.land(owner=owner, layout=FOLDER, as_jsonl=True)
+    folder = world.destination / "files/e-1"
+    assert sorted(path.name for path in folder.iterdir()) == ["_export.json", *left, "e-1-0.jsonl"]
+
+
 # -- what goes wrong -----------------------------------------------------------------------------------------
 
 
@@ -258,6 +307,165 @@ def test_publishing_fails_in_the_middle(
     assert [Path(name).name for name in three.visible] == ["of-somebody"]
     three.land(layout=layout)
     assert len(three.visible) == 5
+
+
+SAME = "part-{position}{suffix}"
+
+
+def content(world: World) -> dict[str, bytes]:
+    """Return what an onlooker reads."""
+    return {name: (world.destination / name).read_bytes() for name in world.visible}
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_replacing_fails_in_the_middle(three: World, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """The files that were to be replaced are back, with their manifest, and the next try works."""
+    three.land(owner=OWNER, layout=SAME)
+    before = content(three)
+    another(three, b"new one", b"new two", b"new three", b"new four")
+    move, moved = os.replace, 0
+
+    def fails(source: Any, place: Any) -> None:
+        nonlocal moved
+        if ".state" not in str(place):
+            if moved == at:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            moved += 1
+        move(source, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target.os, "replace", fails)
+        with pytest.raises(DownloadError, match="Input/output"):
+            three.land(owner=OWNER, layout=SAME)
+    assert content(three) == before
+    assert [path.name for path in three.destination.iterdir() if path.name.startswith(".")] == []
+    three.land(owner=OWNER, layout=SAME)
+    assert content(three)["part-4.bin"] == b"new four"
+
+
+def fitting(world: World) -> bool:
+    """Return whether the manifest that lies there, if one does, fits the files."""
+    for path in world.destination.glob("_export*.json"):
+        manifest = Manifest.from_json(path.read_bytes())
+        assert manifest is not None
+        for file in manifest.files:
+            found = (world.destination / file.name).read_bytes()
+            if hashlib.sha256(found).hexdigest() != file.sha256:
+                return False
+    return True
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+@pytest.mark.parametrize("names", [SAME, "{name}"])
+def test_worker_dies_while_it_replaces(three: World, at: int, names: str) -> None:
+    """No manifest stands beside files that it does not fit, and the next export of the task lands."""
+    three.land(owner=OWNER, layout=names)
+    another(three, b"new one", b"two", b"new three", b"new four")
+    child = os.fork()
+    if child == 0:
+        left = at
+
+        def die(call: Any) -> Any:
+            def counted(*given: Any, **options: Any) -> Any:
+                nonlocal left
+                if str(three.destination) in str(given[0]) and ".state" not in str(given):
+                    left -= 1
+                    if left == 0:
+                        os._exit(9)
+                return call(*given, **options)
+
+            return counted
+
+        for name in ("replace", "rename"):
+            setattr(os, name, die(getattr(os, name)))
+        try:
+            three.land(owner=OWNER, layout=names)
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert fitting(three)
+    if at < 6:
+        assert os.waitstatus_to_exitcode(status) == 9
+    # Neither the export that was cut off nor the one before it is left.
+    another(three, b"newest one", b"newest two", export_id="e-3")
+    result = three.land(owner=OWNER, layout=names)
+    assert fitting(three)
+    assert three.visible[1:] == [file["name"] for file in result["files"]]
+    assert [path.name for path in three.destination.iterdir() if path.name.endswith(".begun")] == []
+
+
+def test_worker_dies_after_the_manifest(three: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next try transfers nothing, and removes what was replaced."""
+    three.land(owner=OWNER)
+    another(three, b"new")
+    with monkeypatch.context() as patch:
+        patch.setattr(target.LocalTarget, "_remove", lambda *_: True)
+        three.land(owner=OWNER)
+    assert len(three.visible) == 5
+    three.land(owner=OWNER)
+    assert three.hosts == 2
+    assert three.visible[1:] == ["e-2-0.bin"]
+
+
+def test_what_readers_see_meanwhile(three: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right in the destination, whose folder cannot appear at once: whole files, then the manifest."""
+    seen: list[list[str]] = []
+    move = os.replace
+
+    def watched(source: Any, place: Any) -> None:
+        move(source, place)
+        if ".state" not in str(place):
+            assert {text for name, text in content(three).items() if "_export" not in name} <= {
+                *(b"one", b"two", b"three")
+            }
+            seen.append(three.visible)
+
+    monkeypatch.setattr(target.os, "replace", watched)
+    three.land()
+    assert [len(names) for names in seen] == [1, 2, 3, 4]
+    assert ["_export" in names[0] for names in seen] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("layout", ["{name}", FOLDER])
+def test_files_are_on_the_disk_before_the_manifest(
+    three: World, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    """A machine that loses its power keeps whole files beside a manifest, or has no manifest."""
+    kept: list[str] = []
+    sync, moves = os.fsync, {name: getattr(os, name) for name in ("replace", "rename")}
+
+    def synced(descriptor: int) -> None:
+        sync(descriptor)
+        kept.append(Path(f"/proc/self/fd/{descriptor}").resolve().name)
+
+    def moved(name: str) -> Any:
+        def move(source: Any, place: Any) -> None:
+            moves[name](source, place)
+            if Path(place).name.startswith("_export") or Path(place).name == "e-1":
+                kept.append("shown")
+
+        return move
+
+    monkeypatch.setattr(target.os, "fsync", synced)
+    for name in moves:
+        monkeypatch.setattr(target.os, name, moved(name))
+    three.land(layout=layout)
+    (shown,) = [number for number, name in enumerate(kept) if name == "shown"]
+    assert {"e-1-0.bin", "e-1-1.bin", "e-1-2.bin"} <= set(kept[:shown])
+    assert any(name.startswith("_export") for name in kept[:shown])
+    folder = "there" if layout == "{name}" else "files"
+    assert kept[-1] == folder
+    assert layout == FOLDER or folder in kept[:shown]
+
+
+def test_disk_that_cannot_flush_folders(three: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems cannot: that is no reason not to land."""
+
+    def cannot(_: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(target.os, "fsync", cannot)
+    assert len(three.land()["files"]) == 3
 
 
 def test_publishing_a_new_folder_fails(three: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,6 +512,136 @@ def test_store(three: World, store: Any) -> None:
     ]
 
 
+# -- two at once ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["disk", "store"])
+def two(request: pytest.FixtureRequest, server: FaultServer, tmp_path: Path) -> tuple[World, World]:
+    """Exports of two tasks for the same folder, which exists."""
+    found = tuple(World(server, tmp_path / "there") for _ in range(2))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/of-somebody").touch()
+    if request.param == "store":
+        request.getfixturevalue("store")
+    for number, world in enumerate(found):
+        if request.param == "store":
+            world.uri = "memory://bucket/there"
+        world.export = replace(world.export, export_id=f"e-{number}")
+        for position in range(3):
+            path = f"/{number}-{position}"
+            server.files[path] = Content(f"file {position} of task {number}".encode())
+            file = ExportFile(f"e-{number}-{position}.bin", server.url + path)
+            world.export = replace(world.export, files=(*world.export.files, file))
+    return found  # type: ignore[return-value]
+
+
+def lies(world: World) -> dict[str, bytes]:
+    """Return all files but that of somebody, hidden ones too."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    path = ObjectStoragePath(world.uri or world.destination.as_uri())
+    found = path.fs.find(path.path) if path.exists() else []
+    return {Path(one).name: path.fs.cat_file(one) for one in found if "of-somebody" not in one}
+
+
+def check_landed(world: World, number: int) -> None:
+    """All that is there is of this task, and its manifest says so."""
+    found = lies(world)
+    (manifest,) = [Manifest.from_json(found.pop(name)) for name in list(found) if "_export" in name]
+    assert manifest is not None
+    assert manifest.owner == f"dag/run/{number}/-1"
+    assert found == {
+        f"part-{position + 1}.bin": f"file {position} of task {number}".encode() for position in range(3)
+    }
+
+
+def test_names_that_were_taken_meanwhile(two: tuple[World, World]) -> None:
+    """Another task lands under the same names while ours are fetched: it keeps them, and we are told."""
+    first, second = two
+    path = "/0-0"
+    serve, once = first.server.files[path], []
+
+    def late(asked: Any) -> Any:
+        if not once:
+            once.append(second.land(layout=SAME, owner="dag/run/1/-1"))
+        return serve(asked)
+
+    first.server.files[path] = late
+    with pytest.raises(DestinationTaken, match=r"part-1\.bin"):
+        first.land(layout=SAME, owner="dag/run/0/-1")
+    check_landed(first, 1)
+
+
+def test_same_names_at_the_same_moment(two: tuple[World, World], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have looked, and both have said what they want: one lands, the other is told."""
+    both = threading.Barrier(2)
+    hold, waited = target.Target._hold, threading.local()
+
+    def late(*arguments: Any) -> None:
+        if not hasattr(waited, "done"):
+            waited.done = both.wait(10)
+        hold(*arguments)
+
+    monkeypatch.setattr(target.Target, "_hold", late)
+    errors: dict[int, DownloadError] = {}
+
+    def land(number: int) -> None:
+        try:
+            two[number].land(layout=SAME, owner=f"dag/run/{number}/-1")
+        except DownloadError as error:
+            errors[number] = error
+
+    threads = [threading.Thread(target=land, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    ((number, error),) = errors.items()
+    check_landed(two[0], 1 - number)
+    assert "right now" in str(error)
+    assert not error.permanent
+
+
+def test_journal_of_another_task(two: tuple[World, World], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that has died, maybe: the error says what to do. What it does not want is free."""
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+    world = two[0]
+    monkeypatch.setattr(target, "_LOOK_SECONDS", 0)
+    theirs = Manifest("files", "e-9", "e-9", "dag/run/9/-1", (LandedFile("part-2.bin", 1, ""),))
+    place = ObjectStoragePath(world.uri or world.destination.as_uri()) / "._export-zz.json.begun"
+    place.write_bytes(theirs.to_json())
+    # An earlier try of ours has died as well, with files of which only its journal knows.
+    ours = replace(theirs, owner="dag/run/0/-1", files=(LandedFile("old.bin", 1, ""),))
+    own = place.parent / f".{file_name(ours.owner, '', alone=False)}.begun"
+    own.write_bytes(ours.to_json())
+    with pytest.raises(DownloadError, match=r"right now.*remove \._export-zz") as caught:
+        world.land(layout=SAME, owner=ours.owner)
+    assert not caught.value.permanent
+    assert lies(world) == {place.name: theirs.to_json(), own.name: ours.to_json()}
+    place.write_bytes(replace(theirs, files=(LandedFile("part-4.bin", 1, ""),)).to_json())
+    world.land(layout=SAME, owner=ours.owner)
+    place.unlink()
+    check_landed(world, 0)
+
+
+def test_failure_after_the_manifest_was_put(
+    three: World, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupted client may have sent all of it: it goes with the files that it names."""
+    move = type(store).mv
+
+    def shown(self: Any, old: str, new: str, **options: Any) -> None:
+        move(self, old, new, **options)
+        if Path(new).name.startswith("_export"):
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+    monkeypatch.setattr(type(store), "mv", shown)
+    with pytest.raises(DownloadError, match="reset"):
+        three.land()
+    assert store.find("/bucket") == []
+
+
 def test_folder_that_others_may_write_to_is_not_trusted(
     three: World, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,6 +682,53 @@ def test_publishing_to_a_store_fails(
     assert store.find("/bucket") == []
     three.land()
     assert len(store.find("/bucket")) == 4
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_replacing_in_a_store_fails(
+    three: World, store: Any, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """No manifest stands beside files that it does not fit, and the next try needs no help."""
+    three.land(owner=OWNER, layout=SAME)
+    another(three, b"1", b"2")
+    put, count = type(store).put_file, 0
+
+    def fails(self: Any, *paths: Any, **options: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > at:
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        return put(self, *paths, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "put_file", fails)
+        if at < 4:
+            with pytest.raises(DownloadError, match="reset"):
+                three.land(owner=OWNER, layout=SAME)
+            assert not any(Path(path).name.startswith("_export") for path in store.find("/bucket"))
+        else:
+            three.land(owner=OWNER, layout=SAME)
+    three.land(owner=OWNER, layout=SAME)
+    assert [Path(path).name for path in store.find("/bucket")][1:] == ["part-1.bin", "part-2.bin"]
+    assert store.cat_file("/bucket/there/part-2.bin") == b"2"
+
+
+def test_manifest_that_cannot_be_removed(three: World, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then no file is replaced: it would not fit."""
+    three.land(owner=OWNER, layout=SAME)
+    another(three, b"1", b"2")
+
+    remove = type(store).rm_file
+
+    def refused(self: Any, path: str) -> None:
+        if Path(path).name.startswith("_export"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        remove(self, path)
+
+    monkeypatch.setattr(type(store), "rm_file", refused)
+    with pytest.raises(DownloadError, match="cannot be removed"):
+        three.land(owner=OWNER, layout=SAME)
+    assert store.cat_file("/bucket/there/part-1.bin") == b"one"
 
 
 class Usage(NamedTuple):

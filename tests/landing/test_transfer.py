@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -285,6 +289,43 @@ def test_helper_dies(parallel: World) -> None:
     assert len(parallel.server.of(path)) > 2
 
 
+def test_fast_host_has_one_connection(parallel: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More would only cost."""
+    monkeypatch.setattr(transfer, "FAST", 1)
+    path = parallel.add(lambda asked: GOOD(asked).but(pace=(4096, 0.002)))
+    assert parallel.one() == BODY
+    assert len(parallel.server.of(path)) == 1
+
+
+def test_parts_are_handed_out_from_the_front(parallel: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the hash, which goes in order, is not left behind."""
+    monkeypatch.setattr(transfer, "_BLOCK_SECONDS", 0.0)
+    parallel.settings["parallel_ranges"] = 2
+    path = parallel.add(lambda asked: GOOD(asked).but(pace=(4096, 0.002)))
+    assert parallel.one() == BODY
+    begins = [asked.range[0] for asked in parallel.server.of(path) if asked.range is not None]
+    assert begins == sorted(begins)
+    assert len(begins) > 3
+
+
+def test_refused_part_is_fetched_with_the_answer_that_is_open(parallel: World) -> None:
+    """The first connection waits for the refusal: the host would refuse it a part of its own as well."""
+    asked_for_a_part = threading.Event()
+
+    def host(asked: Asked) -> Answer:
+        if asked.range is None:
+            return GOOD(asked).but(pace=(8192, 0.004))
+        asked_for_a_part.set()
+        # Meanwhile the first connection comes to the end of what it was left.
+        time.sleep(0.1)
+        return Answer(b"", 416)
+
+    path = parallel.add(host)
+    assert parallel.one() == BODY
+    assert asked_for_a_part.is_set()
+    assert len([asked for asked in parallel.server.of(path) if asked.range is None]) == 1
+
+
 def test_first_connection_dies(parallel: World) -> None:
     """While helpers are at work."""
     parallel.add(shared(GOOD, cut=60_000))
@@ -512,7 +553,7 @@ def test_retry_after_is_kept(
     assert pauses == [17, 17]
 
 
-@pytest.mark.parametrize("asked", ["86400", "inf", "Fri, 31 Dec 9999 23:59:59 GMT"])
+@pytest.mark.parametrize("asked", ["86400", "Fri, 31 Dec 9999 23:59:59 GMT"])
 def test_retry_after_tomorrow(world: World, pauses: list[float], asked: str) -> None:
     """Waiting so long is the scheduler's business."""
     path = world.add(refuse(GOOD, range(9), 429, Retry_After=asked))
@@ -572,6 +613,91 @@ def test_one_bad_file_stops_the_others(world: World) -> None:
         world.add(GOOD)
     world.add(lambda _: Answer(b"", 418))
     fails(world, DownloadError, "418")
+
+
+@pytest.mark.parametrize("before", ["head", "body"])
+def test_error_wakes_those_who_wait_for_a_silent_host(world: World, before: str) -> None:
+    """The task ends with it, not with the silence, whether that is before an answer or within one."""
+    world.settings["request_timeout"] = 600
+    silent = threading.Event()
+
+    def mute(asked: Asked) -> Answer:
+        silent.set()
+        if before == "head":
+            over.wait(60)
+        return GOOD(asked).but(silent_at=100_000, pace=(50_000, 0))
+
+    def wrong(_: Asked) -> Answer:
+        silent.wait(60)
+        return Answer(b"", 418)
+
+    over = threading.Event()
+    world.add(mute)
+    world.add(wrong)
+    caught: list[BaseException] = []
+
+    def land() -> None:
+        try:
+            world.land()
+        except DownloadError as error:
+            caught.append(error)
+
+    task = threading.Thread(target=land, daemon=True)
+    task.start()
+    task.join(20)
+    over.set()
+    assert not task.is_alive()
+    assert "418" in str(caught[0])
+
+
+@pytest.fixture
+def raw(world: World) -> Iterator[Callable[[Callable[[socket.socket], None]], None]]:
+    """A host that speaks no proper HTTP: what it is given talks to each connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer(talk: Callable[[socket.socket], None]) -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            with peer, contextlib.suppress(OSError):
+                peer.recv(65536)
+                talk(peer)
+
+    def start(talk: Callable[[socket.socket], None]) -> None:
+        threading.Thread(target=answer, args=(talk,), daemon=True).start()
+        world.add(GOOD)
+        world.at(f"http://127.0.0.1:{listener.getsockname()[1]}/x")
+
+    yield start
+    listener.close()
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nConte"]
+)
+def test_cut_within_the_headers_is_no_empty_file(world: World, raw: Any, head: bytes) -> None:
+    """Python's client takes what has come for all headers, and the rest for an empty body."""
+    raw(lambda peer: peer.sendall(head))
+    fails(world, DownloadIncomplete, "without a byte or a length")
+
+
+def test_headers_byte_by_byte(world: World, raw: Any) -> None:
+    """Each byte comes in time, the answer never."""
+    world.settings["request_timeout"] = 0.3
+    over = threading.Event()
+
+    def trickle(peer: socket.socket) -> None:
+        peer.sendall(b"HTTP/1.1 200 OK\r\nX-A: ")
+        while not over.wait(0.05):
+            peer.sendall(b"a")
+
+    raw(trickle)
+    try:
+        fails(world, DownloadIncomplete, "without a byte")
+    finally:
+        over.set()
 
 
 def test_progress_is_told(

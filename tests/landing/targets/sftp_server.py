@@ -26,6 +26,8 @@ class SftpServer:
         self.stall_after: int | None = None
         """Blocks that are still written before :attr:`on_stall` is called."""
         self.on_stall: Callable[[], None] = lambda: None
+        self.posix_rename = True
+        """Whether it has OpenSSH's rename, which replaces."""
         self._going_on = asyncio.Event()
         self._key = asyncssh.generate_private_key("ssh-ed25519")
         self._connections: list[asyncssh.SSHServerConnection] = []
@@ -106,6 +108,11 @@ class _Files(asyncssh.SFTPServer):
         if path.startswith(b"/locked/"):
             raise asyncssh.SFTPPermissionDenied("Permission denied")
         return super().mkdir(path, attrs)
+
+    def posix_rename(self, oldpath: bytes, newpath: bytes) -> Any:
+        if not self._server.posix_rename:
+            raise asyncssh.SFTPOpUnsupported("Operation unsupported")
+        return super().posix_rename(oldpath, newpath)
 
     async def write(self, file_obj: Any, offset: int, data: bytes) -> int:
         server = self._server

@@ -7,25 +7,36 @@ import itertools
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 from botocore.httpsession import URLLib3Session
+from botocore.paginate import PageIterator
+from s3fs import S3FileSystem
 
 from airflow_provider_exports.core.model import Export
-from airflow_provider_exports.exceptions import DownloadError
+from airflow_provider_exports.exceptions import DestinationTaken, DownloadError
 from airflow_provider_exports.hooks.export import ExportHook
 from airflow_provider_exports.hooks.giosg import GiosgHook
 from airflow_provider_exports.hooks.mews import MewsHook
+from airflow_provider_exports.landing.target import StoreTarget
 from airflow_provider_exports.operators.mews import MewsRunExportOperator
 from airflow_provider_exports.simulator import Simulator
 from tests.airflow.both_modes import run
+from tests.landing.conftest import World
+from tests.landing.conftest import server as host
+from tests.landing.faults import FaultServer
 from tests.landing.targets.conftest import forget_stores
 from tests.landing.targets.s3_server import LOGIN, S3Server
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+
+__all__ = ["host"]
 
 WRONG = "not-the-secret-of-it"
 MIB = 2**20
@@ -133,7 +144,9 @@ def test_files_land_the_manifest_last(
     check(result)
     folder = f"exports/2026-01-02/{result['export_id']}"
     expected = [f"{folder}/{name}" for name in [*(f["name"] for f in result["files"]), "_export.json"]]
-    assert [url.partition(f"/{bucket}/")[2] for method, url in sent if method == "PUT"] == expected
+    put = [url.partition(f"/{bucket}/")[2] for method, url in sent if method == "PUT"]
+    assert (put[0], put[-1]) == (f"{folder}/._export.json.begun", expected[-1])
+    assert sorted(put[1:-1]) == sorted(expected[:-1])
     assert server.keys(bucket) == sorted(expected)
     sent.clear()
     before = downloads(simulator)
@@ -209,16 +222,145 @@ def test_second_file_that_fails_takes_the_first_along(
     """Whoever looks for files without a manifest sees none of an export that is not whole."""
     hook, export = ready(simulator)
     seen: list[list[str]] = []
+    deadline = time.monotonic() + 10
 
     def second(request: Any) -> None:
-        if request.method == "PUT" and (keys := server.keys(bucket)):
-            seen.append(keys)
-            raise ConnectionResetError("broken")
+        if request.method != "PUT" or not request.url.endswith("-2.jsonl"):
+            return
+        while not (keys := [key for key in server.keys(bucket) if not key.startswith("in/.")]):
+            assert time.monotonic() < deadline
+        seen.append(keys)
+        raise ConnectionResetError("broken")
 
     before_sending(monkeypatch, second)
     with pytest.raises(DownloadError):
         hook.land_export(export, f"s3://store@{bucket}/in")
     assert len(seen[0]) == 1
+    assert server.keys(bucket) == []
+
+
+COUNT = 20
+
+
+@pytest.fixture
+def many(host: FaultServer, bucket: str, tmp_path: Path) -> World:
+    """An export of many small files for the bucket."""
+    world = World(host, tmp_path / "unused")
+    for number in range(COUNT):
+        world.add(b"%d" % number * 1000)
+    world.uri = f"s3://store@{bucket}/in"
+    return world
+
+
+def test_small_files_go_at_once(
+    many: World, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the connections of one client; and nobody is asked for the size of each."""
+    made: list[S3Hook] = []
+    asked: list[str] = []
+    make, info = S3Hook.get_conn, S3FileSystem.info
+
+    def watched_make(hook: S3Hook) -> Any:
+        made.append(hook)
+        return make(hook)
+
+    def watched_info(self: S3FileSystem, path: str, **options: Any) -> Any:
+        asked.append(path)
+        return info(self, path, **options)
+
+    monkeypatch.setattr(S3Hook, "get_conn", watched_make)
+    monkeypatch.setattr(S3FileSystem, "info", watched_info)
+    together = threading.Barrier(4)
+
+    def wait(request: Any) -> None:
+        if request.method == "PUT" and request.url.endswith(".bin"):
+            together.wait(10)
+
+    before_sending(monkeypatch, wait)
+    result = many.land()
+    assert len(made) == 1
+    assert asked == []
+    check(result)
+    assert len(server.keys(bucket)) == COUNT + 1
+
+
+def test_upload_that_was_swallowed(
+    many: World, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store says yes, and has less than was sent: that is no landing."""
+    listed = StoreTarget._listed
+
+    def shorter(self: StoreTarget, names: Collection[str]) -> dict[str, int | None]:
+        for key in server.keys(bucket):
+            if key.endswith("-7.bin"):
+                server.client.put_object(Bucket=bucket, Key=key, Body=b"less")
+        return listed(self, names)
+
+    monkeypatch.setattr(StoreTarget, "_listed", shorter)
+    with pytest.raises(DownloadError, match=r"e-1-7\.bin has another size there"):
+        many.land()
+    assert server.keys(bucket) == []
+
+
+@pytest.mark.parametrize("pages", [0, 1])
+def test_listing_that_lags_behind(
+    many: World, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    """Some stores do not list at once what they have, and some folders are long: what counts is the file."""
+    listed: dict[str, int | None] = dict.fromkeys(f"e-1-{number}.bin" for number in range(COUNT * pages))
+    monkeypatch.setattr(StoreTarget, "_listed", lambda *_: listed)
+    check(many.land())
+    assert len(server.keys(bucket)) == COUNT + 1
+
+
+@pytest.mark.parametrize("theirs", [0, 60])
+def test_listing_of_a_long_folder(
+    many: World, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, theirs: int
+) -> None:
+    """It is not read to its end where it takes longer than to ask; a file of somebody is found either way."""
+    for number in range(theirs):
+        server.client.put_object(Bucket=bucket, Key=f"in/0-{number}.bin", Body=b"")
+    server.client.put_object(Bucket=bucket, Key="in/7.bin", Body=b"theirs")
+    paginate, pages = PageIterator._make_request, []
+
+    def small(self: PageIterator, options: dict[str, Any]) -> Any:
+        pages.append(options)
+        return paginate(self, options | {"MaxKeys": 3})
+
+    monkeypatch.setattr(PageIterator, "_make_request", small)
+    with pytest.raises(DestinationTaken, match=r"7\.bin"):
+        many.land(layout="{position}{suffix}")
+    assert len(pages) == (COUNT // 2 if theirs else 1)
+
+
+def test_time_out_among_many(
+    many: World, server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was on its way then is taken back, too."""
+    raised, lock, left = threading.Event(), threading.Lock(), [6]
+
+    def up(*_: object) -> None:
+        raised.set()
+        raise TimeIsUp
+
+    def late(request: Any) -> None:
+        if request.method != "PUT" or not request.url.endswith(".bin"):
+            return
+        with lock:
+            left[0] -= 1
+            last = left[0] == 0
+        if last:
+            os.kill(os.getpid(), signal.SIGALRM)
+        if left[0] <= 0:
+            assert raised.wait(10)
+
+    before_sending(monkeypatch, late)
+    before = signal.signal(signal.SIGALRM, up)
+    try:
+        with pytest.raises(TimeIsUp):
+            many.land()
+    finally:
+        signal.signal(signal.SIGALRM, before)
     assert server.keys(bucket) == []
 
 
@@ -243,11 +385,12 @@ def test_server_that_dies_is_said(simulator: Simulator, monkeypatch: pytest.Monk
 
 
 def test_missing_bucket_is_said(simulator: Simulator, server: S3Server) -> None:
-    """The error names it, and what to look at."""
+    """Before anything is fetched; the error names it, and what to look at."""
     hook, export = ready(simulator)
     with pytest.raises(DownloadError, match=r"not-there/in.*does not exist") as caught:
         hook.land_export(export, "s3://store@not-there/in")
     assert "connection" in str(caught.value)
+    assert downloads(simulator) == 0
 
 
 def test_wrong_credentials_are_said(
