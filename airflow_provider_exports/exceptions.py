@@ -202,7 +202,7 @@ class UnknownOutcome(ExportError):
     ``created`` says that it does: the vendor said so, in an answer that cannot be read further.
     """
 
-    advice = "Look at the vendor before you clear the task: a retry creates it again."
+    advice = "A retry looks for it before it creates again, where the vendor's API can tell."
 
     def __init__(self, message: str, *, created: bool = False, **details: Any) -> None:
         super().__init__(message, **details)
@@ -232,7 +232,7 @@ class ExportNotFound(ExportError):
 class ExportFailed(ExportError):
     """The export ended in the vendor's failed state."""
 
-    advice = "A failed export does not recover; a retry creates a new one."
+    advice = "A failed export does not recover; clear the task to have another one created."
 
 
 class ExportExpired(ExportError):

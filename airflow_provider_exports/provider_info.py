@@ -189,7 +189,7 @@ def get_provider_info() -> dict[str, Any]:
             "operators": _MODULES,
             "sensors": _MODULES,
             "hooks": _MODULES,
-            "triggers": ("export",),
+            "triggers": ("export", "ready"),
         }.items()
     }
     return {

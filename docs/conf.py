@@ -48,6 +48,7 @@ nitpick_ignore_regex = [
     # Names that annotations use without their module: of the standard library, of Airflow …
     (r"py:.*", r"(Any|ClassVar|Callable|Container|Iterable|Iterator|AsyncIterator|Mapping|Sequence|Self)"),
     (r"py:.*", r"(date|datetime|timedelta|Context|Connection|TriggerEvent|HttpHook|BaseTrigger|Literal.*)"),
+    (r"py:.*", r"RetryDecision"),
     (r"py:.*", r"ObjectStoragePath"),
     # … and type aliases and type variables of this package, which autodoc documents as data or not at all.
     (r"py:.*", r"(.*\.)?(T|SettingsT|JSON|Payload|Flow|Plan|Step)"),

@@ -1,7 +1,7 @@
 """What a vendor author may import; no Airflow, no HTTP library, no clock."""
 
 from airflow_provider_exports.core.auth import Auth, BodyFields, HeaderToken, Signing
-from airflow_provider_exports.core.lifecycle import Lifecycle, raise_if_ended, raise_unless_ready
+from airflow_provider_exports.core.lifecycle import Lifecycle
 from airflow_provider_exports.core.model import (
     Datasource,
     Export,
@@ -20,6 +20,7 @@ from airflow_provider_exports.core.vendor import (
     Vendor,
     VendorSettings,
 )
+from airflow_provider_exports.core.watch import raise_if_ended, raise_unless_ready
 from airflow_provider_exports.core.wire import Flow, NetworkError, Plan, Request, Response
 
 __all__ = [

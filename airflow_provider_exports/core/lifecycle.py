@@ -10,7 +10,7 @@ import contextlib
 import random
 import secrets
 from collections.abc import Callable, Collection
-from typing import TypeVar, assert_never
+from typing import Any, TypeVar
 
 from airflow_provider_exports.core.auth import Signing
 from airflow_provider_exports.core.model import Export, ExportState, Payload
@@ -18,7 +18,8 @@ from airflow_provider_exports.core.polling import PollRule, spread
 from airflow_provider_exports.core.redact import redact
 from airflow_provider_exports.core.retry import ONCE, RetryRule
 from airflow_provider_exports.core.runs import RunWatch
-from airflow_provider_exports.core.vendor import Capability, Vendor, unknown_status
+from airflow_provider_exports.core.vendor import Capability, Vendor
+from airflow_provider_exports.core.watch import NOT_FOUND_GRACE, Watch, vanished, word
 from airflow_provider_exports.core.wire import (
     Flow,
     NetworkError,
@@ -32,14 +33,10 @@ from airflow_provider_exports.core.wire import (
 )
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
-    ExportCancelled,
     ExportConflict,
     ExportError,
-    ExportExpired,
-    ExportFailed,
     ExportNotFound,
     ExportRejected,
-    ExportTimedOut,
     RateLimited,
     UnexpectedResponse,
     UnknownOutcome,
@@ -49,8 +46,6 @@ from airflow_provider_exports.exceptions import (
 
 T = TypeVar("T")
 
-NOT_FOUND_GRACE = 30.0
-"""Seconds at the start of a wait during which *not found* may only mean *not yet visible*."""
 READ_AGAIN = (1.0, 3.0)
 """Seconds before an export whose answer made no sense is read again: a half-written row, a proxy's page."""
 SHORTEST_CONFLICT_PAUSE = 10.0
@@ -146,6 +141,15 @@ class Lifecycle:
         advice = self.vendor.advise(payload)
         if advice:
             yield warning("%s: %s", self.vendor.name, advice)
+        if unanswered_at is not None and Capability.FIND not in self.vendor.capabilities:
+            yield warning(
+                "%s: an earlier create may have made an export that the vendor's API cannot find again; "
+                "if it did, this one is a second.",
+                self.vendor.name,
+            )
+            unanswered_at = None
+        if unanswered_at is not None and started - unanswered_at < NOT_FOUND_GRACE:
+            yield Pause(LOOK_AGAIN[0])
         while True:
             since = 0.0 if reuse_existing else unanswered_at
             try:
@@ -168,7 +172,12 @@ class Lifecycle:
                 if Capability.START in self.vendor.capabilities and not export.state.finished:
                     export = yield from self.call(self.vendor.start(export, payload))
                 if not existing:
-                    yield info("%s export %s: created, %s", export.vendor, export.export_id, _word(export))
+                    yield info(
+                        "%s export %s: created, %s",
+                        export.vendor,
+                        export.export_id,
+                        word(export, self.vendor.secrets),
+                    )
                 return export
 
     def check(self, export_id: str, *, retry: RetryRule | None = None) -> Plan[Export]:
@@ -183,6 +192,40 @@ class Lifecycle:
                 yield warning("%s", error)
                 yield Pause(pause)
         return (yield from self.call(self.vendor.get(export_id), retry=retry))
+
+    def adopt(self, export_id: str, since: float) -> Plan[Export]:
+        """Read an export that was created, and started, by an earlier try.
+
+        :param since: from when on it was created, epoch seconds: a new one may not be visible yet.
+        :raises ExportExpired: the vendor does not have it any more.
+        """
+        while True:
+            try:
+                export = yield from self.check(export_id)
+            except ExportNotFound as error:
+                now: float = yield Now()
+                if now - since > NOT_FOUND_GRACE:
+                    raise vanished(error) from None
+                yield Pause(READ_AGAIN[-1])
+            else:
+                return export
+
+    def cancel(self, export_id: str) -> Plan[bool]:
+        """Stop an export that nobody wants any more; returns False where it goes on, or has ended before.
+
+        Cancelling is deleting, and one that is ready may yet be wanted.
+        """
+        name = self.vendor.name
+        if not self.vendor.delete_cancels or Capability.DELETE not in self.vendor.capabilities:
+            yield warning("%s export %s: goes on; the vendor's API cannot cancel it", name, export_id)
+            return False
+        with contextlib.suppress(ExportNotFound):
+            if (yield from self.check(export_id)).state.finished:
+                yield info("%s export %s: has ended, there is nothing to cancel", name, export_id)
+                return False
+        if (yield from self.delete(export_id)):
+            yield info("%s export %s: cancelled", name, export_id)
+        return True
 
     def check_many(self, export_ids: list[str]) -> Plan[dict[str, Export]]:
         """Read many exports in as few requests as the vendor allows; ids it does not know are absent."""
@@ -219,6 +262,7 @@ class Lifecycle:
         poll: PollRule | None = None,
         first_delay: float = 0.0,
         run: RunWatch | None = None,
+        known: bool = False,
     ) -> Plan[Export]:
         """Look at the export until it is in one of the states ``until``.
 
@@ -226,53 +270,42 @@ class Lifecycle:
         :param poll: the pace; None takes the connection's.
         :param first_delay: seconds before the first look.
         :param run: the run to wait for, of an export that the vendor repeats; no look before it is due.
+        :param known: whether it has been seen before, so that *not found* means that it is gone.
         :raises ExportFailed, ExportExpired, ExportCancelled: it ended in another state than asked for.
         :raises ExportTimedOut: the deadline passed; :class:`UnknownStatus` when its status was unknown then.
         :raises VendorUnavailable, UnexpectedResponse: too many looks in a row failed.
         """
-        settings = self.vendor.settings
-        poll = poll or settings.poll
-        started = now = yield Now()
-        first_delay = max(first_delay, run.due - now if run else 0.0)
-        if first_delay > 0:
-            now = yield Pause(first_delay if deadline is None else min(first_delay, max(0.0, deadline - now)))
-        if run is not None and now < run.due:
-            raise self._timed_out(export_id, None, now - started)
-        looks = failures = 0
-        seen: Export | None = None
+        watch = self.watch(
+            export_id,
+            (yield Now()),
+            until=until,
+            deadline=deadline,
+            poll=poll,
+            first_delay=first_delay,
+            run=run,
+            known=known,
+        )
         while True:
-            asked = 0.0
+            now: float = yield Now()
+            if not watch.is_due(now):
+                now = yield Pause(watch.next_look - now)
+                continue
             try:
                 export = yield from self.check(export_id, retry=ONCE)
-            except (VendorUnavailable, UnexpectedResponse) as error:
-                # Being told to slow down is an answer, not a failure; the deadline bounds it.
-                failures += not isinstance(error, RateLimited)
-                if failures >= settings.max_poll_failures:
-                    raise
-                asked = error.retry_after or 0.0
-                yield warning("%s (look %d, failed in a row: %d)", error, looks + 1, failures)
-            except ExportNotFound:
-                if now - started > NOT_FOUND_GRACE:
-                    raise
-                yield info("%s export %s: not visible yet", self.vendor.name, export_id)
+            except ExportError as error:
+                watch.failed(error, now)
+                over = False
             else:
-                failures = 0
-                if seen is None or (seen.state, seen.vendor_status) != (export.state, export.vendor_status):
-                    yield from self._tell(export)
-                seen = export
-                if run is None or run.shown_by(export, now):
-                    if run is not None and run.guessed and export.state.finished:
-                        yield warning("%s", run.guess(export))
-                    if reached(export.state, until):
-                        return export
-                    if export.state is not ExportState.READY:
-                        raise_if_ended(export)
-            now = yield Now()
-            if deadline is not None and now >= deadline:
-                raise self._timed_out(export_id, seen, now - started)
-            pause = max(poll.interval(looks, self._chance()), asked)
-            looks += 1
-            now = yield Pause(pause if deadline is None else min(pause, max(0.0, deadline - now)))
+                over = watch.saw(export, now)
+            yield from watch.notes
+            watch.notes.clear()
+            if over:
+                return export
+            watch.plan((yield Now()))
+
+    def watch(self, export_id: str, now: float, **details: Any) -> Watch:
+        """Begin a wait; ``details`` are those of :class:`~airflow_provider_exports.core.watch.Watch`."""
+        return Watch(self.vendor, export_id, now, chance=self._chance, **details)
 
     def watch_run(self, due: float | None, next_due: float | None) -> RunWatch | None:
         """Return what tells one run of an export that the vendor repeats from the others; None without it.
@@ -291,7 +324,9 @@ class Lifecycle:
     def conflict_pause(self, conflict: ExportConflict) -> float:
         """Return the seconds before the next try at a create that met a conflict."""
         interval = max(self.vendor.settings.conflict_interval, SHORTEST_CONFLICT_PAUSE)
-        return conflict.retry_after or spread(interval, self._chance())
+        if conflict.retry_after is not None:
+            return max(conflict.retry_after, SHORTEST_CONFLICT_PAUSE)
+        return spread(interval, self._chance())
 
     # -- inside ----------------------------------------------------------------------------------------
 
@@ -345,7 +380,7 @@ class Lifecycle:
             attempt += 1
             outcome: NetworkError | ExportError
             try:
-                signed = yield from self._sign(request)
+                signed = yield from self._sign(request, retry)
                 response: Response = yield signed
             except NetworkError as error:
                 outcome = error
@@ -374,7 +409,7 @@ class Lifecycle:
             )
             yield Pause(pause)
 
-    def _sign(self, request: Request) -> Plan[Request]:
+    def _sign(self, request: Request, retry: RetryRule | None = None) -> Plan[Request]:
         if not request.signed:
             return request
         now: float = yield Now()
@@ -383,7 +418,7 @@ class Lifecycle:
             if self._token is None or (expires_at is not None and now >= expires_at):
                 # Forgotten first: a refused login must not look like a refused token, which is tried again.
                 self._token = None
-                self._token = yield from self.call(self.vendor.login())
+                self._token = yield from self.call(self.vendor.login(), retry=retry)
         return self.vendor.auth.sign(request, self.signing(now))
 
     def signing(self, now: float) -> Signing:
@@ -411,65 +446,8 @@ class Lifecycle:
         return redact(text, self.vendor.secrets).rstrip(".")
 
     def _about(self, error: ExportError, request: Request | None) -> ExportError:
+        # Texts of answers are quoted in more places than one can think of.
+        error.message = redact(error.message, self.vendor.secrets, limit=2000)
         error.vendor = error.vendor or self.vendor.name
         error.export_id = error.export_id or (request.export_id if request else None)
         return error
-
-    def _tell(self, export: Export) -> Plan[None]:
-        if export.documented:
-            yield info("%s export %s: %s", export.vendor, export.export_id, _word(export))
-        else:
-            yield warning("%s", unknown_status(export))
-
-    def _timed_out(self, export_id: str, seen: Export | None, waited: float) -> ExportError:
-        if seen is not None and not seen.documented:
-            return unknown_status(seen)
-        state = f"still {seen.state}" if seen else "never seen"
-        return ExportTimedOut(f"{state} after {waited:.0f} s.", vendor=self.vendor.name, export_id=export_id)
-
-
-def reached(state: ExportState, until: Collection[ExportState]) -> bool:
-    """Return whether ``state`` is one of ``until``; a quick export passes unfinished ones unseen."""
-    return state in until or (state is ExportState.READY and not any(wanted.finished for wanted in until))
-
-
-def raise_unless_ready(export: Export) -> None:
-    """Raise why the export has no files to fetch.
-
-    :raises ExportFailed, ExportExpired, ExportCancelled: it never will have.
-    :raises ExportTimedOut: it has none yet.
-    """
-    raise_if_ended(export)
-    if export.state is not ExportState.READY:
-        raise ExportTimedOut(
-            f"it is {export.state}, not ready yet.",
-            vendor=export.vendor,
-            export_id=export.export_id,
-            next_step="Wait for it first, with an export sensor or with the run operator.",
-        )
-
-
-def raise_if_ended(export: Export) -> None:
-    """Raise the error of a finished state other than READY.
-
-    :raises ExportFailed, ExportExpired, ExportCancelled: the state's own.
-    """
-    word = f" (status {export.vendor_status})" if export.vendor_status else ""
-    match export.state:
-        case ExportState.FAILED:
-            error: ExportError = ExportFailed(f"the vendor reports that it failed{word}.")
-        case ExportState.EXPIRED:
-            since = f" since {export.expires_at:%Y-%m-%dT%H:%M:%SZ}" if export.expires_at else ""
-            error = ExportExpired(f"its files are gone{since}{word}.")
-        case ExportState.CANCELLED:
-            error = ExportCancelled(f"it was cancelled at the vendor{word}.")
-        case ExportState.QUEUED | ExportState.RUNNING | ExportState.READY:
-            return
-        case _:
-            assert_never(export.state)
-    error.vendor, error.export_id = export.vendor, export.export_id
-    raise error
-
-
-def _word(export: Export) -> str:
-    return export.vendor_status or export.state.value

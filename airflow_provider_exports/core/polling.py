@@ -38,6 +38,22 @@ class PollRule:
         # Whatever a user typed, a wait is no hot loop.
         return max(SHORTEST_INTERVAL, spread(base, chance, self.jitter))
 
+    def near(self, interval: float, age: float, usual: float) -> float:
+        """Return a shorter interval for an export that is about as old as most are when they are ready.
+
+        :param interval: what :meth:`interval` says.
+        :param age: seconds since its creation.
+        :param usual: at which age most are ready, seconds.
+        """
+        if age < usual:
+            shorter = usual - age
+        elif age < 1.5 * usual:
+            shorter = usual / 10
+        else:
+            return interval
+        # A fixed pace stays: its first interval is its longest.
+        return min(interval, max(self.initial, shorter, SHORTEST_INTERVAL))
+
 
 def spread(seconds: float, chance: float, jitter: float = 0.1) -> float:
     """Return ``seconds`` moved by up to ``jitter`` of itself; ``chance`` is a random number in [0, 1)."""

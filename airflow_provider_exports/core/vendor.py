@@ -152,6 +152,7 @@ class VendorSettings:
         )
 
 
+_LONGEST_ID = 500
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 """A host name or an IPv6 address."""
 
@@ -214,6 +215,8 @@ class Vendor:
     """The vendor's status words, where it has any."""
     payload_fields: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Operator parameter to its place in the payload, outermost key first."""
+    lists_states: ClassVar[bool] = False
+    """Whether :meth:`list_since` tells the state of each export, as :meth:`get` does."""
     max_batch: ClassVar[int] = 1
     """Most ids that :meth:`get_many` takes at once."""
 
@@ -280,6 +283,10 @@ class Vendor:
         """Return the exports the credentials can see, newest first."""
         raise NotImplementedError
 
+    def list_since(self, since: float) -> Flow[list[Export]]:
+        """Return exports with their states: those created since ``since``, epoch seconds, or more."""
+        return self.list_exports()
+
     def find(self, payload: Payload, since: float) -> Flow[list[Export]]:
         """Return usable exports of exactly this payload created since ``since``, the one to use first.
 
@@ -299,6 +306,13 @@ class Vendor:
         """Return the payload as it is sent: times in the vendor's form, defaults of the connection added.
 
         :raises InvalidPayload: a value cannot be read, such as a text that is no time.
+        """
+        return payload
+
+    def told_apart(self, payload: Payload, mark: str) -> Payload:
+        """Return a prepared payload whose export differs from one of the same payload without ``mark``.
+
+        For vendors whose exports get their id from us: the second of the same id would be refused.
         """
         return payload
 
@@ -412,8 +426,10 @@ class Vendor:
             )
             raise UnexpectedResponse(f"the vendor's answer lacks what its documentation promises ({where}).")
         export = self.parse(raw, now)
+        if not 0 < len(export.export_id) <= _LONGEST_ID or not export.export_id.isprintable():
+            raise UnexpectedResponse("the vendor's answer names an export by what is no id.")
         if not export.documented and self.settings.unknown_status == "fail":
-            raise unknown_status(export)
+            raise unknown_status(export, self.secrets)
         return export
 
     def error(self, request: Request, response: Response) -> ExportError | None:
@@ -514,9 +530,9 @@ def invalid_payload(vendor: str, problems: Iterable[Problem]) -> InvalidPayload:
     return InvalidPayload(f"the payload is not valid: {lines}.", problems=found, vendor=vendor)
 
 
-def unknown_status(export: Export) -> UnknownStatus:
+def unknown_status(export: Export, secrets: Iterable[str] = ()) -> UnknownStatus:
     """Return the error for an export whose status word is not documented."""
-    word = redact(str(export.vendor_status), limit=60)
+    word = redact(str(export.vendor_status), secrets, limit=60)
     return UnknownStatus(
         f"the vendor reports the status {word!r}, which its documentation does not know.",
         vendor=export.vendor,

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from airflow_provider_exports.core.redact import redact
 from airflow_provider_exports.exceptions import UnexpectedResponse, UnsafeLink
 
 T = TypeVar("T")
@@ -75,25 +79,33 @@ class Response:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds asked for by ``Retry-After``, given as seconds or as an HTTP date; None without it."""
+        """Seconds asked for by ``Retry-After``, given as seconds or as an HTTP date; None without it.
+
+        None also for what is neither, such as ``inf``: nobody can wait so long, nor JSON carry it.
+        """
         value = self.headers.get("retry-after", "").strip()
         if not value:
             return None
         try:
-            return max(0.0, float(value))
+            seconds = float(value)
         except ValueError:
             date = _parse_http_date(value)
             return None if date is None else max(0.0, date - self.server_time)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
 
     def json(self) -> Any:
-        """Return the parsed body.
+        """Return the parsed body, with a question mark for each half of a character.
 
-        :raises UnexpectedResponse: the body is not JSON.
+        :raises UnexpectedResponse: the body is not JSON, or nested so deeply that nobody means it.
         """
         try:
-            return json.loads(self.body)
-        except ValueError:
-            kind = self.headers.get("content-type", "no content type")
+            value = json.loads(self.body)
+            if _SURROGATE.search(self.body):
+                # Half a character can neither be logged, nor stored, nor sent.
+                value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+            return value
+        except (ValueError, RecursionError):
+            kind = redact(self.headers.get("content-type", "no content type"), limit=60)
             raise UnexpectedResponse(
                 f"the answer with status {self.status} ({kind}, {len(self.body)} bytes) is not JSON.",
                 http_status=self.status,
@@ -190,22 +202,38 @@ def resolve(base_urls: Sequence[str], path: str) -> str:
     :raises UnsafeLink: it leads to the origin of none of them; credentials would go with it.
     """
     url = path if "://" in path else base_urls[0] + path
-    if origin(url) not in map(origin, base_urls):
+    try:
+        ours = origin(url) in map(origin, base_urls)
+    except ValueError:
+        ours = False
+    if not ours:
         raise UnsafeLink("an API request would leave the connection's own address.")
     return url
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Return scheme, host and port (the scheme's default when absent): what decides who gets credentials."""
+    """Return scheme, host and port (the scheme's default when absent): what decides who gets credentials.
+
+    :raises ValueError: it is no URL, or one that not every client reads alike.
+    """
+    # In https://a\@b/ one client takes b for the host, and another one a.
+    if _AMBIGUOUS.search(url):
+        raise ValueError("the host of a URL holds a character that no host has")
     parts: SplitResult = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme.lower())
     return parts.scheme.lower(), (parts.hostname or "").lower(), port
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_AMBIGUOUS = re.compile(r"://[^/?#]*[\\\x00-\x20\x7f]")
 
 
 def _parse_http_date(value: str | None) -> float | None:
     if not value:
         return None
     try:
-        return parsedate_to_datetime(value).timestamp()
-    except (TypeError, ValueError):
+        date = parsedate_to_datetime(value)
+        # Without a zone it would count as local time; HTTP knows only one.
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (OverflowError, TypeError, ValueError):
         return None

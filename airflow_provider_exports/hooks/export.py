@@ -16,11 +16,12 @@ from airflow.providers.common.compat.connection import get_async_connection, get
 from airflow.providers.common.compat.sdk import ObjectStoragePath, mask_secret
 from airflow.providers.http.hooks.http import HttpHook
 
-from airflow_provider_exports.core.lifecycle import Lifecycle, raise_unless_ready
+from airflow_provider_exports.core.lifecycle import Lifecycle
 from airflow_provider_exports.core.model import Datasource, Export, Payload
 from airflow_provider_exports.core.polling import PollRule
 from airflow_provider_exports.core.registry import vendor_class
 from airflow_provider_exports.core.vendor import Capability, ConnectionInfo, Vendor
+from airflow_provider_exports.core.watch import expires_soon, raise_unless_ready
 from airflow_provider_exports.core.wire import Plan, Request, Response, origin
 from airflow_provider_exports.exceptions import (
     ExportError,
@@ -111,6 +112,18 @@ class ExportHook(HttpHook):
             )
         )
 
+    def adopt_export(self, export_id: str, since: float) -> Export:
+        """Return an export that was created, and started, by an earlier try.
+
+        :param since: from when on it was created, epoch seconds.
+        :raises ExportExpired: the vendor does not have it any more.
+        """
+        return self.run_plan(lambda life: life.adopt(export_id, since))
+
+    def cancel_export(self, export_id: str) -> bool:
+        """Stop an export that nobody wants any more; returns False where it goes on, or has ended before."""
+        return self.run_plan(lambda life: life.cancel(export_id))
+
     def find_exports(self, payload: Payload) -> list[Export]:
         """Return exports of exactly this payload that have not failed, expired or been deleted, newest first.
 
@@ -157,18 +170,24 @@ class ExportHook(HttpHook):
         return self.run_plan(lambda life: life.delete(export_id))
 
     def wait_for_export(
-        self, export_id: str, *, timeout: float | None = None, poll_interval: float | None = None
+        self,
+        export_id: str,
+        *,
+        timeout: float | None = None,
+        poll_interval: float | None = None,
+        known: bool = False,
     ) -> Export:
         """Block until the export is ready and return it.
 
         :param timeout: seconds; None takes the connection's ``wait_timeout``.
         :param poll_interval: fixed seconds between looks; None takes the connection's growing pace.
+        :param known: whether it is known to have existed: then *not found* means that it has expired.
         :raises ExportFailed, ExportExpired, ExportCancelled: it ended otherwise.
         :raises ExportTimedOut: it was not ready in time.
         """
         deadline = time.time() + (self.vendor.settings.wait_timeout if timeout is None else timeout)
         poll = None if poll_interval is None else PollRule.every(poll_interval)
-        return self.run_plan(lambda life: life.wait(export_id, deadline=deadline, poll=poll))
+        return self.run_plan(lambda life: life.wait(export_id, deadline=deadline, poll=poll, known=known))
 
     def download_export(
         self,
@@ -177,6 +196,7 @@ class ExportHook(HttpHook):
         *,
         layout: str = LAYOUT,
         unpack: bool = False,
+        as_jsonl: bool = False,
         owner: str | None = None,
         run_due: float | None = None,
         next_run_due: float | None = None,
@@ -190,7 +210,8 @@ class ExportHook(HttpHook):
             ``file:///data``.
         :param layout: where the files go below it, such as ``{vendor}/{export_id}/{name}``; the last part may
             also hold ``{stem}``, ``{suffix}`` and ``{position}``.
-        :param unpack: take zips apart, each into a folder of its own name.
+        :param unpack: take zips apart, each into a folder of its own name, and decompress gzip files.
+        :param as_jsonl: land CSV files and JSON arrays as JSON Lines; with ``unpack`` those in zips as well.
         :param owner: names who lands: what the same owner landed there for another export is replaced.
         :param run_due: of an export that the vendor repeats, when the wanted run was due, epoch seconds.
         :param next_run_due: when the run after it is due.
@@ -203,6 +224,8 @@ class ExportHook(HttpHook):
         """
         run = self.lifecycle.watch_run(run_due, next_run_due)
         export = self.get_export(export_id)
+        for note in expires_soon(export, time.time()):
+            self.log.warning(note.message, *note.args)
         if run is not None:
             # Nothing is waited for here: a run of which nothing tells the start has been waited for before.
             run.patience = 0.0
@@ -213,7 +236,9 @@ class ExportHook(HttpHook):
                     export_id=export_id,
                     next_step="Wait for it first, with an export sensor.",
                 )
-        return self.land_export(export, destination, layout=layout, unpack=unpack, owner=owner)
+        return self.land_export(
+            export, destination, layout=layout, unpack=unpack, as_jsonl=as_jsonl, owner=owner
+        )
 
     def land_export(
         self,
@@ -222,6 +247,7 @@ class ExportHook(HttpHook):
         *,
         layout: str = LAYOUT,
         unpack: bool = False,
+        as_jsonl: bool = False,
         owner: str | None = None,
         payload: Payload | None = None,
     ) -> dict[str, Any]:
@@ -255,6 +281,7 @@ class ExportHook(HttpHook):
             self.log,
             layout=layout,
             unpack=unpack,
+            as_jsonl=as_jsonl,
             owner=owner,
             payload=payload,
         )
@@ -288,11 +315,15 @@ class ExportHook(HttpHook):
         """Run the plan that ``make`` returns on the event loop; reads the connection without blocking it."""
         from airflow_provider_exports.transports.asynchronous import AsyncTransport
 
+        async with AsyncTransport(await self.aget_vendor(), self.log) as transport:
+            return await transport.run(make(self.lifecycle))
+
+    async def aget_vendor(self) -> Vendor:
+        """Return the vendor, built from the connection on first use without blocking the event loop."""
         if "vendor" not in self.__dict__:
             connection = await get_async_connection(self.http_conn_id)
             self.vendor = self._build_vendor(connection, await get_async_extra_dejson(connection))
-        async with AsyncTransport(self.vendor, self.log) as transport:
-            return await transport.run(make(self.lifecycle))
+        return self.vendor
 
     # -- the HTTP provider's hook ----------------------------------------------------------------------
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,16 +15,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseOperator,
     conf,
 )
 
+from airflow_provider_exports.durable import Record, TaskMemory, wanted_no_more
 from airflow_provider_exports.exceptions import (
+    ExportCancelled,
     ExportConflict,
     ExportError,
+    ExportExpired,
+    ExportFailed,
     ExportNotFound,
+    ExportTimedOut,
     InvalidPayload,
     UnexpectedResponse,
+    UnknownOutcome,
     VendorUnavailable,
 )
 from airflow_provider_exports.landing.names import LAYOUT, check_layout
@@ -39,6 +48,10 @@ _FRAMEWORK_MARGIN = 600.0
 _RESUME_SECONDS = 900.0
 # Longer waits than ten years overflow the framework's own arithmetic.
 _LONGEST_WAIT = 10 * 365 * 86400.0
+# Airflow kills a task without mercy this soon after it has asked it to stop, seconds.
+_KILL_SECONDS = 4.5
+# Under this key the id of the export that a task waits for is an XCom.
+_XCOM_KEY = "export_id"
 
 
 @contextlib.contextmanager
@@ -50,6 +63,17 @@ def airflow_errors() -> Iterator[None]:
         if error.permanent:
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
         raise
+
+
+def retry_policy_or(given: Any) -> dict[str, Any]:
+    """Return the argument of Airflow's base operator by which errors decide over retries, if it has one."""
+    if given is None:
+        try:
+            from airflow_provider_exports.retry_policy import ExportRetryPolicy
+        except ImportError:  # before Airflow 3.3
+            return {}
+        given = ExportRetryPolicy()
+    return {"retry_policy": given}
 
 
 def run_window(
@@ -92,6 +116,11 @@ class CreateExportOperator(BaseOperator):
     The payload is checked against the vendor's rules before anything is sent. A window that has only just
     ended is left to settle first (connection setting ``settle_delay``).
 
+    However often a task is tried, it makes one export: a try takes up what the one before has created, if it
+    was of the same payload and connection and the vendor still has it. From Airflow 3.3 on the id is kept in
+    the task's state store; before, and where a create was never answered, the vendor is asked, as far as its
+    API can tell. A task that is cleared after it has succeeded exports anew.
+
     :param conn_id: connection, of the vendor's type (templated).
     :param payload: what to export, in the vendor's field names, as a dict or JSON text (templated).
     :param export_label: name for people, for ``map_index_template="{{ task.export_label }}"`` (templated).
@@ -100,9 +129,15 @@ class CreateExportOperator(BaseOperator):
         failed, expired or been deleted: so an export that the vendor repeats is created once. A payload
         without a fixed window (the last day, everything) finds an old export as well, with the data of its
         own time. Not every vendor's API can find exports.
+    :param force_new: create an export in each try, whatever an earlier one has left.
+    :param max_recreations: how many exports may be created in the place of ones that the vendor could not
+        make, or that have expired; then the task fails and is not tried again.
+    :param recreate_if_expired: whether an export whose files are gone is created anew.
     :param timeout: longest wait for the vendor, seconds or timedelta; None takes the connection's
         ``wait_timeout``.
     :param deferrable: wait in the triggerer, without a worker slot.
+    :param retry_policy: Airflow's own, from 3.3 on; None takes
+        :class:`~airflow_provider_exports.retry_policy.ExportRetryPolicy`.
     :return: the export id.
     """
 
@@ -123,18 +158,27 @@ class CreateExportOperator(BaseOperator):
         export_label: str | None = None,
         on_conflict: str = "wait",
         reuse_existing: bool = False,
+        force_new: bool = False,
+        max_recreations: int = 1,
+        recreate_if_expired: bool = False,
         timeout: float | timedelta | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        retry_policy: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**retry_policy_or(retry_policy), **kwargs)
         if on_conflict not in ("wait", "fail"):
             raise ValueError(f"on_conflict must be 'wait' or 'fail', not {on_conflict!r}")
+        if reuse_existing and force_new:
+            raise ValueError("reuse_existing and force_new exclude each other")
         self.conn_id = conn_id
         self.payload = payload
         self.export_label = export_label
         self.on_conflict = on_conflict
         self.reuse_existing = reuse_existing
+        self.force_new = force_new
+        self.max_recreations = max_recreations
+        self.recreate_if_expired = recreate_if_expired
         self.timeout = timeout
         self.deferrable = deferrable
 
@@ -146,9 +190,10 @@ class CreateExportOperator(BaseOperator):
         return ExportHook(self.conn_id, vendor_name=self.vendor_name)
 
     def execute(self, context: Context) -> Any:
-        """Create the export and go on with it."""
+        """Take up what an earlier try has created, or create the export, and go on with it."""
         with airflow_errors():
-            return self._go_on(context, self._create(None))
+            self._remember(context)
+            return self._go_on(context, self._adopt_or_create(context))
 
     def resume_create(
         self,
@@ -156,26 +201,114 @@ class CreateExportOperator(BaseOperator):
         event: dict[str, Any] | None = None,
         give_up_at: float | None = None,
         unanswered_at: float | None = None,
+        recreated: int = 0,
     ) -> Any:
         """Create the export after a pause in the triggerer."""
         from airflow_provider_exports.triggers.export import awaited_export
 
         with airflow_errors():
             awaited_export(event)
+            self._remember(context, recreated)
             return self._go_on(context, self._create(give_up_at, unanswered_at))
+
+    def _remember(self, context: Context, recreated: int = 0) -> None:
+        self._ti = context.get("ti")
+        self._memory = TaskMemory(context, self.retries or 0, self.log)
+        self._recreated = recreated
+        self._export_id: str | None = None
 
     def _go_on(self, context: Context, export: Export) -> Any:
         """Return the task's result once the export exists."""
+        self._memory.note(done=True)
         return export.export_id
 
     def _check_kind(self, payload: Payload) -> None:
         """Raise what speaks against creating this kind of export here."""
 
-    def _create(self, give_up_at: float | None, unanswered_at: float | None = None) -> Export:
-        vendor = self.hook.vendor
+    def _new_record(self, payload: Payload) -> Record:
+        vendor = self.hook.vendor.name
+        return self._memory.begin(vendor, self.conn_id, payload, time.time(), recreated=self._recreated)
+
+    def _adopt_or_create(self, context: Context) -> Export:
+        from airflow_provider_exports.core.vendor import Capability
+
+        memory = self._memory
+        if self.force_new:
+            return self._create(None)
+        payload = self._checked()
+        record, unanswered_at = memory.recall(), None
+        if record is None:
+            # Where Airflow remembers, nothing was created; but it may not have remembered in that try.
+            asked = not memory.lasting or Capability.FIND in self.hook.vendor.capabilities
+            if memory.retried and memory.run_started and asked and not self.reuse_existing:
+                unanswered_at = memory.run_started
+        elif record.done and record.generation != memory.generation:
+            self.log.info("Cleared after export %s was done: another one is created.", record.export_id)
+        elif not record.same_request(self._new_record(payload)):
+            self.log.warning(
+                "Payload or connection have changed since an earlier try; what it made is left alone: %s.",
+                f"export {record.export_id}" if record.export_id else "a create without answer",
+            )
+        else:
+            self._recreated = record.recreated if record.generation == memory.generation else 0
+            unanswered_at = record.since
+            if record.export_id is not None:
+                export = self._adopt(record)
+                if export is None:
+                    unanswered_at = None
+                elif record.started:
+                    return export
+        return self._create(None, unanswered_at)
+
+    def _adopt(self, record: Record) -> Export | None:
+        """Return the export of an earlier try; None if another one is to be created in its place."""
+        from airflow_provider_exports.core.watch import raise_if_ended
+
+        cleared = record.generation != self._memory.generation
+        try:
+            export = self.hook.adopt_export(str(record.export_id), record.since)
+            raise_if_ended(export, self.hook.vendor.secrets)
+        except (ExportFailed, ExportExpired) as error:
+            if cleared:
+                self.log.info("%s Cleared since: another one is created.", error)
+            else:
+                self._spend(error)
+            return None
+        except ExportCancelled:
+            if cleared:
+                return None
+            raise
+        self.log.info("%s export %s: taken up from an earlier try", export.vendor, export.export_id)
+        self._memory.note(done=False, generation=self._memory.generation, recreated=self._recreated)
+        return export
+
+    def _spend(self, error: ExportFailed | ExportExpired) -> None:
+        """Count one more export that came to nothing.
+
+        :raises ExportError: the given one, for good: no more may be created in its place.
+        """
+        expired = isinstance(error, ExportExpired)
+        if self._recreated >= self.max_recreations or (expired and not self.recreate_if_expired):
+            error.permanent = True  # type: ignore[misc]
+            if expired and not self.recreate_if_expired:
+                error.next_step = (
+                    "Clear the task, or let it create another one with recreate_if_expired=True."
+                )
+            raise error
+        self._recreated += 1
+        self.log.warning(
+            "%s Another one is created (%d of %d).", error, self._recreated, self.max_recreations
+        )
+
+    def _checked(self) -> Payload:
         payload = self._prepared()
-        vendor.check_shape(payload)
+        self.hook.vendor.check_shape(payload)
         self._check_kind(payload)
+        return payload
+
+    def _create(self, give_up_at: float | None, unanswered_at: float | None = None) -> Export:
+        vendor, memory = self.hook.vendor, self._memory
+        payload = self._checked()
         now = time.time()
         settled_at = vendor.settled_at(payload) or 0.0
         # A window that lies in the future is a mistake and fails the check; one that has just ended is not,
@@ -187,14 +320,17 @@ class CreateExportOperator(BaseOperator):
         if give_up_at is None:
             give_up_at = time.time() + self._wait_timeout()
         deadline = give_up_at if self.on_conflict == "wait" and not self.deferrable else None
+        record = self._new_record(payload)
+        memory.write(record if unanswered_at is None else replace(record, since=unanswered_at))
         try:
-            return self.hook.create_prepared(
-                payload,
+            export = self.hook.create_prepared(
+                self._told_apart(payload),
                 conflict_deadline=deadline,
                 reuse_existing=self.reuse_existing,
                 unanswered_at=unanswered_at,
             )
         except ExportConflict as conflict:
+            self._forget_unless(conflict.unanswered_at)
             pause = self.hook.lifecycle.conflict_pause(conflict)
             next_try = time.time() + pause
             if self.on_conflict == "fail" or not self.deferrable or next_try > give_up_at:
@@ -202,6 +338,32 @@ class CreateExportOperator(BaseOperator):
             self.log.info("%s Next try in %.0f s.", conflict.message, pause)
             self._sleep_until(next_try, give_up_at, conflict.unanswered_at)
             raise AssertionError("a deferred task does not come back here") from None
+        except UnknownOutcome as error:
+            self._note_known(error)
+            raise
+        except ExportError as error:
+            self._forget_unless(unanswered_at or error.export_id)
+            self._note_known(error)
+            raise
+        memory.note(export_id=export.export_id, wait_until=time.time() + self._wait_timeout())
+        return export
+
+    def _note_known(self, error: ExportError) -> None:
+        """Write down an export that was created, but not started: the next try does that."""
+        if error.export_id is not None:
+            self._memory.note(export_id=error.export_id, started=False)
+
+    def _told_apart(self, payload: Payload) -> Payload:
+        """Return the payload as it is sent: an export that is wanted anew may need another id."""
+        memory = self._memory
+        mark = str(memory.generation) if memory.generation else ""
+        if self.force_new:
+            mark = f"{memory.try_number}-{self._recreated}"
+        return self.hook.vendor.told_apart(payload, mark) if mark and not self.reuse_existing else payload
+
+    def _forget_unless(self, something_left: Any) -> None:
+        if not something_left:
+            self._memory.forget()
 
     def _sleep_until(self, moment: float, give_up_at: float | None, unanswered_at: float | None) -> None:
         if not self.deferrable:
@@ -213,7 +375,11 @@ class CreateExportOperator(BaseOperator):
         self.defer(
             trigger=ExportTrigger(conn_id=self.conn_id, vendor=self.hook.vendor.name, not_before=moment),
             method_name="resume_create",
-            kwargs={"give_up_at": give_up_at, "unanswered_at": unanswered_at},
+            kwargs={
+                "give_up_at": give_up_at,
+                "unanswered_at": unanswered_at,
+                "recreated": self._recreated,
+            },
         )
 
     def _prepared(self) -> Payload:
@@ -244,12 +410,18 @@ class RunExportOperator(CreateExportOperator):
         ``file:///data`` (templated); None leaves them at the vendor.
     :param layout: where the files go below it, such as ``{vendor}/{export_id}/{name}``; the last part may
         also hold ``{stem}``, ``{suffix}`` and ``{position}``. By default they lie right below it.
-    :param unpack: take zips apart, each into a folder of its own name.
+    :param unpack: take zips apart, each into a folder of its own name, and decompress gzip files.
+    :param as_jsonl: land CSV files and JSON arrays as JSON Lines; with ``unpack`` those in zips as well.
     :param poll_interval: fixed seconds between two looks; None takes the connection's growing pace.
     :param skip_if_empty: mark the task skipped when the export has no files.
+    :param on_timeout: whether the vendor goes on with an export that was not ready in time (``fail``), and
+        the next try takes it up, or is told to stop (``cancel``). ``execution_timeout`` counts as well.
+    :param cancel_on_kill: whether the vendor is told to stop when somebody marks the waiting task as failed
+        or done. Not when it is cleared, or only its worker or triggerer stops: the next try takes it up.
     :return: the *export result*: ``export_id, vendor, state, created_at, expires_at,
         files[{uri, name, size, sha256}]``.
 
+    While it waits, the export's id is the XCom ``export_id``.
     An export that the vendor repeats is none for this operator, which would create one more with each run.
     The other parameters are those of :class:`CreateExportOperator`.
     """
@@ -262,28 +434,119 @@ class RunExportOperator(CreateExportOperator):
         destination: str | None = None,
         layout: str = LAYOUT,
         unpack: bool = False,
+        as_jsonl: bool = False,
         poll_interval: float | timedelta | None = None,
         skip_if_empty: bool = False,
+        on_timeout: str = "fail",
+        cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_layout(layout)
+        if on_timeout not in ("fail", "cancel"):
+            raise ValueError(f"on_timeout must be 'fail' or 'cancel', not {on_timeout!r}")
         self.destination = destination
         self.layout = layout
         self.unpack = unpack
+        self.as_jsonl = as_jsonl
         self.poll_interval = poll_interval
         self.skip_if_empty = skip_if_empty
+        self.on_timeout = on_timeout
+        self.cancel_on_kill = cancel_on_kill
 
-    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+    def execute_complete(
+        self,
+        context: Context,
+        event: dict[str, Any] | None = None,
+        recreated: int = 0,
+        wait_until: float | None = None,
+    ) -> Any:
         """Land the export after the wait in the triggerer."""
         from airflow_provider_exports.triggers.export import awaited_export, not_understood
 
         with airflow_errors():
-            awaited = awaited_export(event)
-            if awaited is None:
-                raise not_understood()
-            # A wait again, if a short one: the vendor may be unwell in the very minute we come back.
-            return self._finish(context, self.hook.wait_for_export(awaited[0], timeout=_RESUME_SECONDS))
+            self._remember(context, recreated)
+            record = self._memory.recall()
+            if record is not None:
+                self._recreated = max(self._recreated, record.recreated)
+            awaited = None
+            try:
+                awaited = awaited_export(event)
+                if awaited is None:
+                    raise not_understood()
+                self._export_id = awaited[0]
+                # A wait again, if a short one: the vendor may be unwell in the very minute we come back.
+                export = self.hook.wait_for_export(awaited[0], timeout=_RESUME_SECONDS)
+                return self._finish(context, export)
+            except ExportTimedOut as error:
+                if awaited is None:
+                    self._too_late(error)
+                raise
+            except (ExportFailed, ExportExpired) as error:
+                return self._go_on(context, self._once_more(error), wait_until)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after the triggerer; its own deadline, where Airflow keeps it, ends the wait like ours."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except Exception as error:
+            # Before Airflow 3 only the text tells a timeout from other ends.
+            if "TaskDeferral" not in type(error).__name__ or "timeout" not in str(error):
+                raise
+            with airflow_errors():
+                self._remember(context)
+                self._too_late(
+                    ExportTimedOut(
+                        "the triggerer did not end the wait in time.",
+                        vendor=self.vendor_name,
+                        export_id=self._awaited_id(),
+                    )
+                )
+                raise
+
+    def on_kill(self) -> None:
+        """Cancel the export if somebody has ended the task."""
+        export_id = getattr(self, "_export_id", None)
+        if not self.cancel_on_kill or export_id is None:
+            return
+        # A thread of its own: the main one may hold the channel to Airflow while this interrupts it.
+        thread = threading.Thread(target=self._cancel_if_unwanted, args=(export_id,), daemon=True)
+        thread.start()
+        thread.join(_KILL_SECONDS)
+
+    def _cancel_if_unwanted(self, export_id: str) -> None:
+        try:
+            if not wanted_no_more(self._ti):
+                self.log.info("Export %s goes on: another try of this task takes it up.", export_id)
+                return
+        except Exception:
+            self.log.exception("Airflow does not tell who stopped the task; export %s goes on.", export_id)
+            return
+        self._cancel(export_id)
+
+    def _cancel(self, export_id: str) -> None:
+        try:
+            self.hook.cancel_export(export_id)
+        except ExportError as error:
+            self.log.warning("It could not be cancelled: %s", error)
+
+    def _too_late(self, error: ExportTimedOut) -> None:
+        """Raise the error, after the vendor was told to stop where that is asked for."""
+        if self.on_timeout == "cancel" and error.export_id is not None and not self.reuse_existing:
+            self._cancel(error.export_id)
+            self._memory.forget()
+        raise error
+
+    def _awaited_id(self) -> str | None:
+        record = self._memory.recall()
+        if record is not None and record.export_id is not None:
+            return record.export_id
+        if self._ti is None:
+            return None
+        found = self._ti.xcom_pull(
+            task_ids=self.task_id, key=_XCOM_KEY, map_indexes=getattr(self._ti, "map_index", -1)
+        )
+        return found if isinstance(found, str) else None
 
     def _check_kind(self, payload: Payload) -> None:
         if self.hook.vendor.repeats(payload):
@@ -292,15 +555,51 @@ class RunExportOperator(CreateExportOperator):
                 vendor=self.hook.vendor.name,
                 next_step="Create it with the create operator and reuse_existing=True; a sensor watches it.",
             )
+        if self.destination and self.as_jsonl:
+            from airflow_provider_exports.landing import jsonl
 
-    def _go_on(self, context: Context, export: Export) -> Any:
-        timeout = self._wait_timeout()
+            jsonl.check_payload(self.hook.vendor, payload)
+
+    def _go_on(self, context: Context, export: Export, wait_until: float | None = None) -> Any:
+        deadline = self._deadline(wait_until)
+        while True:
+            self._export_id = export.export_id
+            if self._ti is not None and self.do_xcom_push:
+                self._ti.xcom_push(key=_XCOM_KEY, value=export.export_id)
+            try:
+                return self._wait(context, export, deadline)
+            except (ExportFailed, ExportExpired) as error:
+                export = self._once_more(error)
+
+    def _deadline(self, wait_until: float | None) -> float:
+        """Return when the wait ends: what an earlier part of it has settled, unless that has passed."""
+        record = self._memory.record
+        settled = wait_until or (record.wait_until if record is not None else None)
+        now = time.time()
+        return settled if settled is not None and settled > now else now + self._wait_timeout()
+
+    def _once_more(self, error: ExportFailed | ExportExpired) -> Export:
+        self._spend(error)
+        self._export_id = None
+        self._memory.forget()
+        return self._create(None)
+
+    def _wait(self, context: Context, export: Export, deadline: float) -> Any:
         if not self.deferrable:
-            poll_interval = as_seconds(self.poll_interval)
-            return self._finish(
-                context,
-                self.hook.wait_for_export(export.export_id, timeout=timeout, poll_interval=poll_interval),
-            )
+            timeout, poll_interval = deadline - time.time(), as_seconds(self.poll_interval)
+            try:
+                found = self.hook.wait_for_export(
+                    export.export_id, timeout=timeout, poll_interval=poll_interval, known=True
+                )
+            except ExportTimedOut as error:
+                self._too_late(error)
+                raise
+            except AirflowTaskTimeout:
+                if self.on_timeout == "cancel" and not self.reuse_existing:
+                    self._cancel(export.export_id)
+                    self._memory.forget()
+                raise
+            return self._finish(context, found)
         # A quick export needs no trigger, and a trigger that fires soon can lose the task.
         try:
             export = self.hook.get_export(export.export_id)
@@ -317,28 +616,38 @@ class RunExportOperator(CreateExportOperator):
                 vendor=export.vendor,
                 export_id=export.export_id,
                 poll_interval=as_seconds(self.poll_interval),
-                end_time=time.time() + timeout,
+                end_time=deadline,
+                known=True,
+                cancel_on_kill=self.cancel_on_kill and not self.reuse_existing,
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=timeout + _FRAMEWORK_MARGIN),
+            kwargs={"recreated": self._recreated, "wait_until": deadline},
+            timeout=timedelta(seconds=deadline - time.time() + _FRAMEWORK_MARGIN),
         )
 
     def _finish(self, context: Context, export: Export) -> dict[str, Any]:
-        from airflow_provider_exports.core.lifecycle import raise_unless_ready
+        from airflow_provider_exports.core.watch import raise_unless_ready
 
+        # From here on there is nothing to cancel: it is done, and stays at the vendor.
+        self._export_id = None
         raise_unless_ready(export)
         if self.skip_if_empty and not export.files:
+            self._memory.note(done=True)
             raise AirflowSkipException(f"{export.vendor} export {export.export_id} has no files.")
-        if not self.destination:
-            return export.result()
-        return self.hook.land_export(
-            export,
-            self.destination,
-            layout=self.layout,
-            unpack=self.unpack,
-            owner=owner(context),
-            payload=self._prepared(),
-        )
+        if self.destination:
+            result = self.hook.land_export(
+                export,
+                self.destination,
+                layout=self.layout,
+                unpack=self.unpack,
+                as_jsonl=self.as_jsonl,
+                owner=owner(context),
+                payload=self._prepared(),
+            )
+        else:
+            result = export.result()
+        self._memory.note(done=True)
+        return result
 
 
 class DownloadExportOperator(BaseOperator):
@@ -349,10 +658,12 @@ class DownloadExportOperator(BaseOperator):
     :param destination: URI below which the files land, such as ``s3://conn@bucket/prefix`` or
         ``file:///data`` (templated).
     :param layout: where the files go below it, as of :class:`RunExportOperator`.
-    :param unpack: take zips apart, as of :class:`RunExportOperator`.
+    :param unpack: take zips apart and decompress gzip files, as of :class:`RunExportOperator`.
+    :param as_jsonl: land rows as JSON Lines, as of :class:`RunExportOperator`.
     :param run_due: of an export that the vendor repeats, the run whose files are wanted: when it was due
         (templated), as ISO 8601 text, datetime or pendulum. None for the newest run.
     :param next_run_due: when the run after it is due (templated); from then on it is ``RunMissed``.
+    :param retry_policy: as of :class:`CreateExportOperator`.
     :return: the *export result*, as of :class:`RunExportOperator`.
     """
 
@@ -367,17 +678,20 @@ class DownloadExportOperator(BaseOperator):
         destination: str,
         layout: str = LAYOUT,
         unpack: bool = False,
+        as_jsonl: bool = False,
         run_due: str | datetime | None = None,
         next_run_due: str | datetime | None = None,
+        retry_policy: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**retry_policy_or(retry_policy), **kwargs)
         check_layout(layout)
         self.conn_id = conn_id
         self.export_id = export_id
         self.destination = destination
         self.layout = layout
         self.unpack = unpack
+        self.as_jsonl = as_jsonl
         self.run_due = run_due
         self.next_run_due = next_run_due
 
@@ -392,6 +706,7 @@ class DownloadExportOperator(BaseOperator):
                 self.destination,
                 layout=self.layout,
                 unpack=self.unpack,
+                as_jsonl=self.as_jsonl,
                 owner=owner(context),
                 run_due=run_due,
                 next_run_due=next_run_due,
@@ -403,14 +718,15 @@ class DeleteExportOperator(BaseOperator):
 
     :param conn_id: connection, of the vendor's type (templated).
     :param export_id: the vendor's id (templated).
+    :param retry_policy: as of :class:`CreateExportOperator`.
     :return: True, or False if it was gone already.
     """
 
     template_fields: Sequence[str] = ("conn_id", "export_id")
     ui_color = "#e8f0fe"
 
-    def __init__(self, *, conn_id: str, export_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, *, conn_id: str, export_id: str, retry_policy: Any = None, **kwargs: Any) -> None:
+        super().__init__(**retry_policy_or(retry_policy), **kwargs)
         self.conn_id = conn_id
         self.export_id = export_id
 

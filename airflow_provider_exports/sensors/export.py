@@ -16,8 +16,8 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_exports.core.lifecycle import NOT_FOUND_GRACE, raise_if_ended, reached
 from airflow_provider_exports.core.model import ExportState
+from airflow_provider_exports.core.watch import NOT_FOUND_GRACE, expires_soon, raise_if_ended, reached
 from airflow_provider_exports.exceptions import (
     ExportNotFound,
     ExportTimedOut,
@@ -26,7 +26,7 @@ from airflow_provider_exports.exceptions import (
     UnknownStatus,
     VendorUnavailable,
 )
-from airflow_provider_exports.operators.export import airflow_errors, as_seconds, run_window
+from airflow_provider_exports.operators.export import airflow_errors, as_seconds, retry_policy_or, run_window
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -50,6 +50,7 @@ class ExportSensor(BaseSensorOperator):
         keep the newest run only.
     :param deferrable: wait in the triggerer; the connection's growing pace then takes the place of
         ``poke_interval``, unless that is given.
+    :param retry_policy: as of :class:`~airflow_provider_exports.operators.export.CreateExportOperator`.
     """
 
     template_fields: Sequence[str] = ("conn_id", "export_id", "run_due", "next_run_due")
@@ -68,11 +69,12 @@ class ExportSensor(BaseSensorOperator):
         next_run_due: str | datetime | None = None,
         poke_interval: float | timedelta | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        retry_policy: Any = None,
         **kwargs: Any,
     ) -> None:
         if poke_interval is not None:
             kwargs["poke_interval"] = poke_interval
-        super().__init__(**kwargs)
+        super().__init__(**retry_policy_or(retry_policy), **kwargs)
         self.conn_id = conn_id
         self.export_id = export_id
         self.until = [ExportState(state) for state in ([until] if isinstance(until, str) else until)]
@@ -80,6 +82,7 @@ class ExportSensor(BaseSensorOperator):
         self.next_run_due = next_run_due
         self.own_pace = as_seconds(poke_interval)
         self._failures = 0
+        self._seen = False
         self._first_look: float | None = None
         self.deferrable = deferrable
 
@@ -120,6 +123,7 @@ class ExportSensor(BaseSensorOperator):
                 end_time=time.time() + self.timeout,
                 run_due=run.due if run else None,
                 next_run_due=run.next_due if run else None,
+                known=self._seen,
             ),
             method_name="execute_complete",
         )
@@ -149,6 +153,7 @@ class ExportSensor(BaseSensorOperator):
                 self.log.warning("%s", error)
                 return False
             self._failures = 0
+            self._seen = True
             word = export.vendor_status or export.state
             self.log.info("%s export %s: %s", export.vendor, export.export_id, word)
             if run is not None and not run.shown_by(export, time.time()):
@@ -156,8 +161,10 @@ class ExportSensor(BaseSensorOperator):
             if run is not None and run.guessed and export.state.finished:
                 self.log.warning("%s", run.guess(export))
             if reached(export.state, self.until):
+                for note in expires_soon(export, time.time()):
+                    self.log.warning(note.message, *note.args)
                 return True
-            raise_if_ended(export)
+            raise_if_ended(export, self.hook.vendor.secrets)
             return False
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import aiohttp
 from airflow.providers.http.hooks.http import AsyncHttpSession, HttpAsyncHook, SessionConfig
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
+from yarl import URL
 
 from airflow_provider_exports.core.polling import RateBudget
 from airflow_provider_exports.core.vendor import Vendor
@@ -30,7 +31,7 @@ from airflow_provider_exports.core.wire import (
     Response,
     resolve,
 )
-from airflow_provider_exports.transports.blocking import CONNECT_TIMEOUT, MAX_BODY, Log
+from airflow_provider_exports.transports.blocking import CONNECT_TIMEOUT, LONGEST_ANSWER, MAX_BODY, Log
 
 T = TypeVar("T")
 
@@ -68,6 +69,8 @@ class AsyncTransport:
         self._sessions: dict[str, AsyncHttpSession] = {}
         settings = vendor.settings
         self._budget = RateBudget(settings.max_requests, settings.max_requests_period)
+        self.requests = 0
+        """How many requests were sent."""
         self._ssl: ssl.SSLContext | bool | None = None
 
     async def __aenter__(self) -> AsyncTransport:
@@ -102,17 +105,20 @@ class AsyncTransport:
 
     async def _exchange(self, request: Request) -> Response:
         url = resolve(self._vendor.api_urls, request.path)
+        if request.params and request.method != "GET":
+            url = str(URL(url).update_query(dict(request.params)))
         delay = self._budget.reserve(self._clock())
         if delay > 0:
             await self._sleep(delay)
         session = await self._session(request.method)
+        self.requests += 1
         timeout = self._vendor.settings.request_timeout
         started = time.perf_counter()
         try:
             answer = await session.run(
                 url,
-                # For GET the provider takes the query from here.
-                data=dict(request.params) or None,
+                # For GET the provider takes the query from here, for others the body.
+                data=dict(request.params) or None if request.method == "GET" else None,
                 json=request.json,
                 headers=dict(request.headers),
                 extra_options={
@@ -120,7 +126,7 @@ class AsyncTransport:
                     # A followed redirect would carry headers, and on 307 the body, to wherever it points.
                     "allow_redirects": False,
                     "timeout": aiohttp.ClientTimeout(
-                        total=None, sock_connect=CONNECT_TIMEOUT, sock_read=timeout
+                        total=LONGEST_ANSWER, sock_connect=CONNECT_TIMEOUT, sock_read=timeout
                     ),
                     "ssl": await self._tls(),
                     "proxy": self._proxy(url),

@@ -118,6 +118,8 @@ def test_trigger_round_trip_keeps_every_argument() -> None:
         "not_before": 3.0,
         "run_due": 1.0,
         "next_run_due": 2.0,
+        "known": True,
+        "cancel_on_kill": True,
     }
     path, kwargs = ExportTrigger(**arguments).serialize()  # type: ignore[arg-type]
     assert path == "airflow_provider_exports.triggers.export.ExportTrigger"
@@ -145,7 +147,7 @@ def test_unforeseen_error_becomes_an_event_without_its_text(
 
     from airflow_provider_exports.hooks.export import ExportHook
 
-    monkeypatch.setattr(ExportHook, "arun_plan", boom)
+    monkeypatch.setattr(ExportHook, "aget_vendor", boom)
     event = fire(ExportTrigger("mews_default", "mews", "e1"))
     assert event["error"]["type"] == "RuntimeError"
     assert "s3same" not in json.dumps(event)

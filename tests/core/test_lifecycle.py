@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import pytest
@@ -23,6 +24,7 @@ from airflow_provider_exports.core import (
     Response,
     Vendor,
 )
+from airflow_provider_exports.core.watch import expires_soon
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
     ExportCancelled,
@@ -391,3 +393,64 @@ def test_delete_of_what_is_gone_is_no_error() -> None:
     plan = life(TwoStepVendor)
     assert Replay([ok({"token": "t"}), ok(None, 204)]).run(plan.delete("e1")) is True
     assert Replay([ok({}, 404)]).run(plan.delete("e1")) is False
+
+
+def test_adopted_export_may_not_be_visible_yet() -> None:
+    """A new one comes into view a little late; an old one that is gone has expired."""
+    missing = ok({}, 404)
+    replay = Replay([missing, exported()])
+    assert replay.run(life().adopt("e1", since=replay.now)).export_id == "e1"
+    assert replay.pauses
+    old = Replay([missing])
+    with pytest.raises(ExportExpired, match="does not show it any more"):
+        old.run(life().adopt("e1", since=old.now - 3600))
+
+
+def test_what_has_been_seen_and_vanishes_has_expired() -> None:
+    """Not a wrong id: it was there."""
+    missing = ok({}, 404)
+    with pytest.raises(ExportExpired):
+        Replay([exported(), *[missing] * 9]).run(life().wait("e1"))
+    with pytest.raises(ExportExpired):
+        Replay([missing] * 9).run(life().wait("e1", known=True))
+
+
+def test_cancel_deletes_only_where_that_stops_it() -> None:
+    """Elsewhere nothing is sent, and the note says that the vendor goes on."""
+
+    class Stoppable(TwoStepVendor):
+        delete_cancels = True
+
+    replay = Replay([ok({"token": "t"}), exported(), ok(None, 204)])
+    assert replay.run(life(Stoppable).cancel("e1")) is True
+    assert replay.requests[-1].operation == "delete"
+    ready = Replay([ok({"token": "t"}), exported("ready")])
+    assert ready.run(life(Stoppable).cancel("e1")) is False
+    for vendor in (TwoStepVendor, BlindVendor):
+        silent = Replay([])
+        assert silent.run(life(vendor).cancel("e1")) is False
+        assert silent.requests == []
+        assert any("goes on" in note for note in silent.notes)
+
+
+def test_unanswered_create_of_an_earlier_try_is_looked_for_first() -> None:
+    """It is adopted if it is there; where nobody can look, the log says that this may be a second one."""
+    replay = Replay([ok([{"id": "e7"}])])
+    plan = life().submit({"what": 1}, unanswered_at=replay.now - 600)
+    assert replay.run(plan).export_id == "e7"
+    assert [request.operation for request in replay.requests] == ["list"]
+    blind = Replay([exported()])
+    blind.run(life(BlindVendor).submit({"what": 1}, unanswered_at=blind.now - 600))
+    assert any("this one is a second" in note for note in blind.notes)
+
+
+@pytest.mark.parametrize(("left", "said"), [(0.3, False), (0.2, True)])
+def test_files_that_go_soon_are_warned_of(left: float, said: bool) -> None:
+    """When less than a quarter of their life is left."""
+    moment = 1_800_000_000.0
+    now = datetime.fromtimestamp(moment, UTC)
+    day = timedelta(days=1)
+    export = Export(
+        "acme", "e1", ExportState.READY, created_at=now - day * (1 - left), expires_at=now + day * left
+    )
+    assert bool(expires_soon(export, moment)) is said

@@ -15,10 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import airflow
 import pendulum
 import pytest
 
-from airflow_provider_exports.core import Capability, ExportState, VendorSettings, lifecycle
+from airflow_provider_exports.core import Capability, ExportState, VendorSettings, lifecycle, watch
 from airflow_provider_exports.core.registry import BUILT_IN, vendor_class
 from airflow_provider_exports.core.retry import RetryRule
 from airflow_provider_exports.landing import archive, transfer
@@ -34,6 +35,7 @@ LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)")
 HOOK_PAGES = ["docs/explanation/errors.md", "docs/how-to/connect.md", "docs/tutorial/first-export.md"]
 TEST_PAGE = "docs/how-to/test-your-dag.md"
 INTERVALS_PAGE, BULK_PAGE = "docs/how-to/recurring.md", "docs/how-to/bulk.md"
+READY_PAGE = "docs/how-to/start-when-ready.md"
 
 
 def name_of(page: Path) -> str:
@@ -121,7 +123,7 @@ def test_every_python_snippet_is_run_somewhere() -> None:
     assert set(PYTHON_PAGES) <= {*HOOK_PAGES, TEST_PAGE, *DAG_PAGES}
 
 
-@pytest.mark.parametrize("page", [page for page in DAG_PAGES if page != BULK_PAGE])
+@pytest.mark.parametrize("page", [page for page in DAG_PAGES if page not in (BULK_PAGE, READY_PAGE)])
 def test_dag_snippet_runs_against_the_simulator(page: str, simulator: Simulator, tmp_path: Path) -> None:
     """A DAG of the documentation is found by Airflow, and its tasks create, wait and land."""
     from airflow_provider_exports.operators.export import RunExportOperator
@@ -145,6 +147,22 @@ def test_dag_snippet_runs_against_the_simulator(page: str, simulator: Simulator,
             assert result["state"] == "ready"
             assert all(Path(file["uri"].removeprefix("file://")).is_file() for file in result["files"])
     assert list(landed.rglob("*.*"))
+
+
+def test_dag_that_starts_when_an_export_is_ready(tmp_path: Path) -> None:
+    """Airflow finds it, and the trigger of its watcher; before Airflow 3 there are no watchers."""
+    (source,) = fences(ROOT / READY_PAGE, "python")
+    try:
+        from airflow.sdk import AssetWatcher
+    except ImportError:
+        assert airflow.__version__.startswith("2.")
+        return
+    asset = parsed(source, tmp_path).timetable.asset_condition.objects[0]
+    (watcher,) = asset.watchers
+    assert isinstance(watcher, AssetWatcher)
+    path, kwargs = watcher.trigger.serialize()
+    assert path.endswith("ready.ExportReadyTrigger")
+    assert kwargs["vendor"] == "giosg"
 
 
 def test_mapped_dag_exports_each_listed_item(simulator: Simulator, tmp_path: Path) -> None:
@@ -398,7 +416,7 @@ def test_numbers_in_the_text_hold() -> None:
     assert (transfer.ATTEMPTS, transfer.FAST) == (4, 128 * 1024 * 1024)
     assert (archive.MOST_MEMBERS, archive.MOST_RATIO) == (100_000, 200)
     # explanation/errors.md
-    assert (lifecycle.READ_AGAIN, lifecycle.NOT_FOUND_GRACE) == ((1.0, 3.0), 30.0)
+    assert (lifecycle.READ_AGAIN, watch.NOT_FOUND_GRACE) == ((1.0, 3.0), 30.0)
     assert (rule.initial, rule.maximum, rule.patience) == (1.0, 30.0, 60.0)
     assert (shared.retry_attempts, shared.max_poll_failures) == (5, 10)
     # how-to/wait-without-a-worker.md

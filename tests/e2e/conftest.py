@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-# The forms are tested in the newest Airflow's web interface only, and once, from the checkout: a wheel says
+# Forms and killed processes are tested in the newest Airflow only, and once, from the checkout: a wheel says
 # the same of them.
 _AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
 _CHECKOUT = Path(__file__).parents[2] / "airflow_provider_exports"
-collect_ignore = [] if _AIRFLOW >= (3, 3) and _CHECKOUT.is_dir() else ["test_forms.py"]
+collect_ignore = [] if _AIRFLOW >= (3, 3) and _CHECKOUT.is_dir() else ["test_forms.py", "test_killed.py"]

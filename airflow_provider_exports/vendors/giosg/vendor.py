@@ -115,6 +115,7 @@ class GiosgVendor(Vendor):
     default_host = "https://service.giosg.com"
     settings_class = GiosgSettings
     capabilities = frozenset({Capability.LIST, Capability.FIND, Capability.DATASOURCES, Capability.PING})
+    lists_states = True
     expiry = Expiry.TOLD
     # Not published; the setting download_auth says what is sent.
     links = Links.AUTHENTICATED
@@ -175,6 +176,9 @@ class GiosgVendor(Vendor):
 
     def list_exports(self) -> Flow[list[Export]]:
         return (yield from self._exports(since=None))
+
+    def list_since(self, since: float) -> Flow[list[Export]]:
+        return (yield from self._exports(since))
 
     def find(self, payload: Payload, since: float) -> Flow[list[Export]]:
         wanted = _comparable(payload)

@@ -101,6 +101,7 @@ class MedableVendor(Vendor):
     )
     # Assumed: it leaves the queue, or the job stops; an org may also refuse that while it runs (inUse).
     delete_cancels = True
+    lists_states = True
     expiry = Expiry.COMPUTED
     states: ClassVar[Mapping[str, ExportState]] = {
         "pending": ExportState.QUEUED,
@@ -368,6 +369,9 @@ class MedableVendor(Vendor):
             if not rows or not page.get("hasMore"):
                 return list(found.values())
         raise UnexpectedResponse(f"list goes on after {_MAX_PAGES} pages.")
+
+    def list_since(self, since: float) -> Flow[list[Export]]:
+        return (yield from self._exports(since=since))
 
     def find(self, payload: Payload, since: float) -> Flow[list[Export]]:
         mark = tag(self.settings.tag_prefix, payload)

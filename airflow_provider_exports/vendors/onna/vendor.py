@@ -69,6 +69,7 @@ class OnnaVendor(Vendor):
     )
     # No other lever is known; that the job stops as well is assumed.
     delete_cancels = True
+    lists_states = True
     links = Links.AUTHENTICATED
     states = STATES
     payload_fields: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -207,6 +208,9 @@ class OnnaVendor(Vendor):
             files=files if state is ExportState.READY else (),
             parameters={name: raw[name] for name in ("@id", "title", "settings") if name in raw},
         )
+
+    def told_apart(self, payload: Payload, mark: str) -> Payload:
+        return {**payload, "id": f"{payload['id']}-{mark}"}
 
     def find(self, payload: Payload, since: float) -> Flow[list[Export]]:
         found = []

@@ -1,0 +1,435 @@
+"""One poller per connection and event loop: thousands wait, one asks.
+
+It asks in the cheapest way that the vendor has, within one budget of requests, and tells each waiter what it
+saw. What a look means for a wait is decided in :mod:`~airflow_provider_exports.core.watch`, as on a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import logging
+import statistics
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import astuple, replace
+from types import TracebackType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from airflow_provider_exports.core.lifecycle import Lifecycle
+from airflow_provider_exports.core.model import Export, ExportState
+from airflow_provider_exports.core.polling import PollRule
+from airflow_provider_exports.core.retry import ONCE
+from airflow_provider_exports.core.vendor import Capability, Vendor
+from airflow_provider_exports.core.watch import Watch
+from airflow_provider_exports.exceptions import (
+    ExportError,
+    ExportNotFound,
+    ExportRejected,
+    RateLimited,
+    UnexpectedResponse,
+)
+from airflow_provider_exports.transports.asynchronous import AsyncTransport
+from airflow_provider_exports.transports.blocking import Log
+
+SINGLES_AT_ONCE = 8
+"""Most reads of single exports at once on one connection."""
+TAKEN_ALONG = 0.25
+"""A look that is due within this part of its interval is taken along by one that is due now."""
+SHORTEST_ROUND = 1.0
+"""Seconds between two rounds of looks at least."""
+EXPECTED_ROWS = 25
+"""Rows on a page of a list, until a list has told."""
+REMEMBERED = 20
+"""How many durations of exports tell what is usual on a connection."""
+WOKEN_AT_ONCE = 100
+"""Each of those who are woken logs a line or fires; after so many, others on the loop have their turn."""
+READ_FRESH = 5.0
+"""Seconds for which a connection that was read counts for all who begin to wait."""
+
+_log = logging.getLogger(__name__)
+
+
+class Poller:
+    """Waits for the exports of one connection. It lives as long as somebody waits.
+
+    :param vendor: whose exports.
+    :param log: gets what concerns no single export.
+    :param clock: returns epoch seconds.
+    :param sleep: waits for seconds.
+    """
+
+    def __init__(
+        self,
+        vendor: Vendor,
+        *,
+        log: Log = _log,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ) -> None:
+        self.vendor = vendor
+        self.lifecycle = Lifecycle(vendor)
+        self._log, self._clock, self._sleep = log, clock, sleep
+        # In the order in which they came; thousands come and go.
+        self._waiters: dict[_Waiter, None] = {}
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._hold_until = self._next_round = 0.0
+        # Whoever is due earlier has to wake the poller.
+        self._asleep_until = float("-inf")
+        self._pages = 0.0
+        self._durations: deque[float] = deque(maxlen=REMEMBERED)
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody waits; a poller that has ended starts no more."""
+        return self._task is None or bool(self._waiters and not self._task.done())
+
+    async def wait(
+        self,
+        export_id: str,
+        log: Log,
+        *,
+        until: Collection[ExportState] = (ExportState.READY,),
+        deadline: float | None = None,
+        poll: PollRule | None = None,
+        first_delay: float = 0.0,
+        run_due: float | None = None,
+        next_run_due: float | None = None,
+        known: bool = False,
+    ) -> Export:
+        """Do what :meth:`Lifecycle.wait` does.
+
+        :param log: gets what there is to tell of this export, from the waiter's own task: Airflow finds the
+            right log by the context of the task that writes.
+        """
+        life = self.lifecycle
+        watch = life.watch(
+            export_id,
+            self._clock(),
+            until=until,
+            deadline=deadline,
+            poll=poll,
+            first_delay=first_delay,
+            run=life.watch_run(run_due, next_run_due),
+            known=known,
+        )
+        waiter = _Waiter(watch, self._clock() - self.vendor.settings.wait_timeout)
+        self._waiters[waiter] = None
+        if watch.next_look < self._asleep_until:
+            self._news.set()
+        if self._task is None:
+            # A context of its own: what it logs belongs to no task.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
+        try:
+            while True:
+                await waiter.news
+                waiter.news = asyncio.get_running_loop().create_future()
+                for note in watch.notes:
+                    log.log(note.level, note.message, *note.args)
+                watch.notes.clear()
+                if waiter.error is not None:
+                    # The same error for all: the trace of one must not grow with those of the others.
+                    raise waiter.error.with_traceback(waiter.trace)
+                if waiter.export is not None:
+                    return waiter.export
+        finally:
+            del self._waiters[waiter]
+            if not self._waiters:
+                self._news.set()
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            async with AsyncTransport(
+                self.vendor, self._log, clock=self._clock, sleep=self._sleep
+            ) as transport:
+                while self._waiters:
+                    self._news.clear()
+                    pause = self._pause()
+                    if pause > 0:
+                        await self._rest(pause)
+                        continue
+                    self._next_round = self._clock() + SHORTEST_ROUND
+                    due = self._due()
+                    if due:
+                        await self._round(transport, due)
+        except BaseException as error:
+            # Whoever waits must hear of it, also when the loop is being closed.
+            self._log.warning("Waiting on %s has failed: %s", self.vendor.name, type(error).__name__)
+            told = error if isinstance(error, Exception) else RuntimeError("the poller was stopped")
+            for waiter in self._waiters:
+                waiter.fail(told)
+                waiter.wake()
+            if told is not error:
+                raise
+
+    def _pause(self) -> float:
+        """Return the seconds until somebody is due; not long where nobody is."""
+        now = self._clock()
+        moments = [
+            max(watch.next_look, min(self._hold_until, watch.deadline))
+            for watch in (waiter.watch for waiter in self._waiters if not waiter.over)
+        ]
+        return max(min(moments, default=now + SHORTEST_ROUND), self._next_round) - now
+
+    async def _rest(self, seconds: float) -> None:
+        """Sleep, but not when the last waiter has gone, nor past the first look of a new one."""
+        self._asleep_until = self._clock() + seconds
+        nap = asyncio.ensure_future(self._sleep(seconds))
+        news = asyncio.ensure_future(self._news.wait())
+        try:
+            await asyncio.wait((nap, news), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._asleep_until = float("-inf")
+            for one in (nap, news):
+                one.cancel()
+            await asyncio.gather(nap, news, return_exceptions=True)
+
+    def _due(self) -> list[_Waiter]:
+        now, held = self._clock(), self._clock() < self._hold_until
+        due, soon = [], []
+        for waiter in self._waiters:
+            watch = waiter.watch
+            if waiter.over:
+                continue
+            try:
+                if not watch.is_due(now):
+                    if watch.next_look - now <= TAKEN_ALONG * watch.interval:
+                        soon.append(waiter)
+                elif held:
+                    # The vendor wants to be left alone; only a deadline ends a wait now.
+                    watch.plan(now)
+                else:
+                    due.append(waiter)
+            except ExportError as error:
+                waiter.fail(error)
+                waiter.wake()
+        return due + soon if due and self._many_at_once([*due, *soon]) else due
+
+    def _many_at_once(self, due: Sequence[_Waiter]) -> bool:
+        return Capability.GET_MANY in self.vendor.capabilities or self._by_list(due)
+
+    def _by_list(self, due: Sequence[_Waiter]) -> bool:
+        """Return whether one list is cheaper than a read of each export."""
+        if not self.vendor.lists_states:
+            return False
+        count = len({waiter.watch.export_id for waiter in due})
+        return (self._pages or 1 + count / EXPECTED_ROWS) < count
+
+    async def _round(self, transport: AsyncTransport, due: Sequence[_Waiter]) -> None:
+        if Capability.GET_MANY in self.vendor.capabilities:
+            size = self.vendor.max_batch
+            for start in range(0, len(due), size):
+                await self._batch(transport, due[start : start + size])
+        elif self._by_list(due):
+            await self._list(transport, due)
+        else:
+            await self._singles(transport, due)
+
+    async def _batch(self, transport: AsyncTransport, due: Sequence[_Waiter]) -> None:
+        ids = list(dict.fromkeys(waiter.watch.export_id for waiter in due))
+        try:
+            found = await transport.run(self.lifecycle.call(self.vendor.get_many(ids), retry=ONCE))
+        except (UnexpectedResponse, ExportRejected) as error:
+            if len(due) == 1:
+                await self._failed(due, error)
+                return
+            # One export that cannot be read must not hide the others.
+            middle = len(due) // 2
+            for half in (due[:middle], due[middle:]):
+                await self._batch(transport, half)
+        except ExportError as error:
+            await self._failed(due, error)
+        else:
+            await self._found(due, found)
+
+    async def _list(self, transport: AsyncTransport, due: Sequence[_Waiter]) -> None:
+        since = min(waiter.since for waiter in due) - self.vendor.settings.clock_margin
+        before = transport.requests
+        try:
+            rows = await transport.run(self.lifecycle.call(self.vendor.list_since(since), retry=ONCE))
+        except (UnexpectedResponse, ExportRejected):
+            await self._singles(transport, due)
+            return
+        except ExportError as error:
+            await self._failed(due, error)
+            return
+        self._pages = transport.requests - before
+        found = {export.export_id: export for export in rows}
+        listed = [waiter for waiter in due if waiter.watch.export_id in found]
+        await self._found(listed, found)
+        # Older than we thought, or left out: the list says nothing of them.
+        await self._singles(transport, [waiter for waiter in due if waiter.watch.export_id not in found])
+
+    async def _singles(self, transport: AsyncTransport, due: Sequence[_Waiter]) -> None:
+        waiting: dict[str, list[_Waiter]] = {}
+        for waiter in due:
+            waiting.setdefault(waiter.watch.export_id, []).append(waiter)
+        queue = deque(waiting.items())
+
+        async def look() -> None:
+            export_id, waiters = queue.popleft()
+            try:
+                export = await transport.run(self.lifecycle.check(export_id, retry=ONCE))
+            except ExportError as error:
+                await self._failed(waiters, error)
+            else:
+                await self._found(waiters, {export_id: export})
+
+        async def look_on() -> None:
+            # Those that are left when the vendor asks for a pause are due after it.
+            while queue and self._clock() >= self._hold_until:
+                await look()
+
+        if queue:
+            # Alone: where there is a login, the others find its token.
+            await look()
+            await asyncio.gather(*(look_on() for _ in range(min(SINGLES_AT_ONCE, len(queue)))))
+
+    async def _found(self, due: Iterable[_Waiter], found: dict[str, Export]) -> None:
+        now, usual = self._clock(), self._usual
+
+        def learn(waiter: _Waiter) -> None:
+            watch = waiter.watch
+            export = found.get(watch.export_id)
+            if export is None:
+                watch.failed(_missing(self.vendor, watch.export_id), now)
+            else:
+                if export.created_at is not None:
+                    waiter.since = export.created_at.timestamp()
+                if watch.saw(export, now):
+                    self._remember(export, now)
+                    waiter.end(export)
+                    return
+            watch.plan(now, usual)
+
+        await self._each(due, learn)
+
+    async def _failed(self, due: Iterable[_Waiter], error: ExportError) -> None:
+        now, trace = self._clock(), error.__traceback__
+        if isinstance(error, RateLimited) and error.retry_after:
+            self._hold_until = max(self._hold_until, now + error.retry_after)
+
+        def learn(waiter: _Waiter) -> None:
+            waiter.watch.failed(error.with_traceback(trace), now)
+            waiter.watch.plan(now)
+
+        await self._each(due, learn)
+
+    async def _each(self, due: Iterable[_Waiter], learn: Callable[[_Waiter], None]) -> None:
+        """Let each waiter learn what a look has shown, and wake it where there is something to tell."""
+        woken = 0
+        for waiter in due:
+            try:
+                learn(waiter)
+            except ExportError as error:
+                waiter.fail(error)
+            woken += waiter.wake()
+            if woken >= WOKEN_AT_ONCE:
+                woken = 0
+                await asyncio.sleep(0)
+
+    def _remember(self, export: Export, now: float) -> None:
+        if export.created_at is not None and export.state is ExportState.READY:
+            self._durations.append(now - export.created_at.timestamp())
+
+    @property
+    def _usual(self) -> float | None:
+        """Seconds that exports usually take here; None before three have told."""
+        return statistics.median(self._durations) if len(self._durations) >= 3 else None
+
+
+class _Waiter:
+    """Somebody who waits for an export."""
+
+    __slots__ = ("error", "export", "news", "since", "trace", "watch")
+
+    def __init__(self, watch: Watch, since: float) -> None:
+        self.watch = watch
+        self.since = since
+        self.news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.export: Export | None = None
+        self.error: Exception | None = None
+        self.trace: TracebackType | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.export is not None or self.error is not None
+
+    def end(self, export: Export) -> None:
+        self.export = export
+
+    def fail(self, error: Exception) -> None:
+        self.error, self.trace = error, error.__traceback__
+
+    def wake(self) -> bool:
+        """Wake whoever waits if there is something to tell; return whether there is."""
+        if not (self.watch.notes or self.over):
+            return False
+        if not self.news.done():
+            self.news.set_result(None)
+        return True
+
+
+def _missing(vendor: Vendor, export_id: str) -> ExportNotFound:
+    return ExportNotFound("the vendor's answer leaves it out.", vendor=vendor.name, export_id=export_id)
+
+
+_POLLERS: dict[tuple[int, str, int], Poller] = {}
+
+
+def shared(vendor: Vendor) -> Poller:
+    """Return the poller of this event loop for the connection that ``vendor`` was built from.
+
+    A connection that was changed has another poller: those who wait already go on with what they know.
+    """
+    connection = vendor.connection
+    key = (
+        id(asyncio.get_running_loop()),
+        vendor.name,
+        hash(
+            json.dumps(
+                [*astuple(replace(connection, extra={})), connection.extra], sort_keys=True, default=str
+            )
+        ),
+    )
+    for other in [known for known, poller in _POLLERS.items() if not poller.alive]:
+        del _POLLERS[other]
+    return _POLLERS.setdefault(key, Poller(vendor))
+
+
+class _Connected:
+    """A connection that was read, and the poller that came of it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.poller: Poller | None = None
+        self.until = 0.0
+
+
+_CONNECTED: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], _Connected]] = (
+    WeakKeyDictionary()
+)
+
+
+async def connected(conn_id: str, vendor: str | None, read: Callable[[], Awaitable[Vendor]]) -> Poller:
+    """Return the poller of this event loop for an Airflow connection.
+
+    Triggers start by the hundred, and each reading of a connection is a call to Airflow: who comes right
+    after another takes what that one has got.
+
+    :param vendor: name of the vendor that the connection must be of.
+    :param read: reads the connection.
+    """
+    known = _CONNECTED.setdefault(asyncio.get_running_loop(), {})
+    one = known.setdefault((conn_id, vendor), _Connected())
+    async with one.lock:
+        if one.poller is None or not one.poller.alive or time.monotonic() >= one.until:
+            one.poller = shared(await read())
+            one.until = time.monotonic() + READ_FRESH
+        return one.poller

@@ -1,0 +1,321 @@
+"""One export per task instance, however often and wherever it is tried, cleared, or killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_exports import exceptions as errors
+from airflow_provider_exports.durable import KEY
+from airflow_provider_exports.hooks.export import ExportHook
+from airflow_provider_exports.operators.medable import MedableRunExportOperator
+from airflow_provider_exports.operators.mews import MewsCreateExportOperator, MewsRunExportOperator
+from airflow_provider_exports.operators.onna import OnnaRunExportOperator
+from airflow_provider_exports.simulator import Simulator
+from tests.airflow.conftest import Connect
+from tests.airflow.tries import TaskInstance, creates
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def mews(deferrable: bool, **changes: Any) -> Any:
+    arguments = {"task_id": "t", "entity_type": "Payment", "deferrable": deferrable, **changes}
+    return lambda: MewsRunExportOperator(**arguments)
+
+
+def onna(deferrable: bool, **changes: Any) -> Any:
+    return lambda: OnnaRunExportOperator(
+        task_id="t",
+        title="Weekly",
+        workspace_url="weekly-archive-T3mWzs",
+        modified_after="2026-01-05",
+        modified_before="2026-01-12",
+        deferrable=deferrable,
+        **changes,
+    )
+
+
+def medable(deferrable: bool, **changes: Any) -> Any:
+    arguments = {"task_id": "t", "objects": "c_visits", "format": "text/csv", **changes}
+    return lambda: MedableRunExportOperator(deferrable=deferrable, **arguments)
+
+
+def record(task: TaskInstance) -> Any:
+    assert task.store is not None
+    return task.store.get(KEY)
+
+
+def test_retry_takes_up_the_export(simulator: Simulator, deferrable: bool, tmp_path: Path) -> None:
+    """The files could not be fetched at first: the next try lands them, of the same export."""
+    simulator.fail_next("mews", "file", fault="html_instead", times=None)
+    task = TaskInstance(simulator, mews(deferrable, destination=tmp_path.as_uri()), lasting=True)
+    with pytest.raises(errors.NotTheFile):
+        task.run()
+    made = record(task)["export_id"]
+    simulator.clear_faults("mews")
+    assert task.run()["export_id"] == made
+    assert creates(simulator, "mews") == 1
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["before 3.3", "3.3"])
+@pytest.mark.parametrize("make", [mews, onna, medable])
+def test_cleared_after_success_exports_anew(
+    simulator: Simulator, deferrable: bool, lasting: bool, make: Any, tmp_path: Path
+) -> None:
+    """Who clears a task that has succeeded wants newer data; a retry after that keeps the new one."""
+    vendor = make.__name__
+    task = TaskInstance(simulator, make(deferrable, destination=tmp_path.as_uri()), lasting=lasting)
+    first = task.run()
+    simulator.advance(3600)
+    task.clear()
+    simulator.fail_next(vendor, "file", fault="html_instead", times=None)
+    with pytest.raises(errors.NotTheFile):
+        task.run()
+    simulator.clear_faults(vendor)
+    if lasting or vendor != "mews":
+        second = task.run()
+        assert second["export_id"] != first["export_id"]
+        assert creates(simulator, vendor) == 2
+
+
+def test_success_that_airflow_never_heard_of(simulator: Simulator, deferrable: bool, tmp_path: Path) -> None:
+    """The worker dies right after the last line of the task: its next try has nothing to do."""
+    task = TaskInstance(simulator, mews(deferrable, destination=tmp_path.as_uri()), lasting=True)
+    first = task.run()
+    fetched = len(simulator.requests("mews", "file"))
+    assert task.run() == first
+    assert creates(simulator, "mews") == 1
+    assert len(simulator.requests("mews", "file")) == fetched
+
+
+def test_cleared_after_a_failure_takes_up_the_export(simulator: Simulator, deferrable: bool) -> None:
+    """Not ready in time, cleared by hand: the vendor has gone on with it meanwhile."""
+    simulator.configure("mews", ready_after_seconds=5000)
+    task = TaskInstance(simulator, mews(deferrable, timeout=1000), lasting=True, retries=0)
+    with pytest.raises(errors.ExportTimedOut):
+        task.run()
+    simulator.advance(5000)
+    task.clear()
+    assert task.run()["state"] == "ready"
+    assert creates(simulator, "mews") == 1
+
+
+def test_changed_payload_is_another_export(simulator: Simulator, deferrable: bool) -> None:
+    """Nobody may get the data of another request."""
+    simulator.fail_next("mews", "file", fault="html_instead")
+    task = TaskInstance(simulator, mews(deferrable, destination="s3://b"), lasting=True)
+    with pytest.raises(errors.DownloadError):
+        task.run()
+    task.make = mews(deferrable, entity_type="Bill")
+    assert task.run()["export_id"] != simulator.exports("mews")[0].id
+    assert [made.request["EntityType"] for made in simulator.exports("mews")] == ["Payment", "Bill"]
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["before 3.3", "3.3"])
+def test_failed_export_is_made_once_more(simulator: Simulator, deferrable: bool, lasting: bool) -> None:
+    """At once and in the same try; then it is the vendor's last word, and no retry asks again."""
+    simulator.fail_next("mews", "create", fault="job_failed", times=None)
+    task = TaskInstance(simulator, mews(deferrable), lasting=lasting)
+    error = task.until_it_ends()
+    assert isinstance(error, AirflowFailException)
+    assert isinstance(error.__cause__, errors.ExportFailed)
+    assert (creates(simulator, "mews"), task.try_number) == (2, 1)
+
+
+def test_second_export_succeeds(simulator: Simulator, deferrable: bool) -> None:
+    """The vendor had a bad moment."""
+    simulator.fail_next("mews", "create", fault="job_failed")
+    task = TaskInstance(simulator, mews(deferrable), lasting=True)
+    assert task.run()["state"] == "ready"
+    assert creates(simulator, "mews") == 2
+
+
+@pytest.mark.parametrize("recreate", [False, True])
+def test_expired_before_the_next_try(
+    simulator: Simulator, deferrable: bool, recreate: bool, tmp_path: Path
+) -> None:
+    """The worker came back after the files had gone: an error that says what to do, or one new export."""
+    simulator.fail_next("mews", "file", fault="html_instead", times=None)
+    task = TaskInstance(
+        simulator,
+        mews(deferrable, destination=tmp_path.as_uri(), recreate_if_expired=recreate),
+        lasting=True,
+    )
+    with pytest.raises(errors.NotTheFile):
+        task.run()
+    simulator.clear_faults("mews")
+    (made,) = simulator.exports("mews")
+    simulator.set_state("mews", made.id, "expired")
+    if recreate:
+        assert task.run()["state"] == "ready"
+        assert creates(simulator, "mews") == 2
+    else:
+        with pytest.raises(AirflowFailException, match="recreate_if_expired"):
+            task.run()
+        assert creates(simulator, "mews") == 1
+
+
+@pytest.mark.parametrize("make", [mews, onna])
+def test_force_new(simulator: Simulator, deferrable: bool, make: Any, tmp_path: Path) -> None:
+    """Asked for: an export per try."""
+    vendor = make.__name__
+    simulator.fail_next(vendor, "file", fault="html_instead", times=None)
+    changes = {"destination": tmp_path.as_uri(), "force_new": True}
+    task = TaskInstance(simulator, make(deferrable, **changes), lasting=True)
+    with pytest.raises(errors.NotTheFile):
+        task.run()
+    simulator.clear_faults(vendor)
+    task.run()
+    assert creates(simulator, vendor) == 2
+
+
+def test_create_operator_returns_the_same_id(simulator: Simulator) -> None:
+    """Its success was not heard of: the next try returns the id that the one before has made."""
+    task = TaskInstance(
+        simulator, lambda: MewsCreateExportOperator(task_id="t", entity_type="Payment"), lasting=True
+    )
+    assert task.run() == task.run()
+    assert creates(simulator, "mews") == 1
+
+
+@pytest.mark.parametrize("make", [onna, medable])
+def test_before_3_3_the_vendor_is_asked(
+    simulator: Simulator, deferrable: bool, make: Any, tmp_path: Path
+) -> None:
+    """Nothing outlives the try, but the vendor has the export, and its API can tell."""
+    vendor = make.__name__
+    simulator.fail_next(vendor, "file", fault="html_instead", times=None)
+    task = TaskInstance(simulator, make(deferrable, destination=tmp_path.as_uri()), lasting=False)
+    with pytest.raises(errors.NotTheFile):
+        task.run()
+    simulator.clear_faults(vendor)
+    task.run()
+    assert creates(simulator, vendor) == 1
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("vendor", ["mews", "medable"])
+def test_timeout_cancels_where_the_vendor_can(
+    simulator: Simulator, deferrable: bool, vendor: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """on_timeout='cancel': Medable stops, Mews cannot, and the log says that it goes on."""
+    simulator.configure(vendor, outcome="never")
+    make = {"mews": mews, "medable": medable}[vendor](deferrable, timeout=1000, on_timeout="cancel")
+    task = TaskInstance(simulator, make, lasting=True)
+    with pytest.raises(errors.ExportTimedOut):
+        task.run()
+    deleted = len(simulator.requests(vendor, "delete")) if vendor == "medable" else 0
+    assert deleted == (vendor == "medable")
+    if vendor == "medable":
+        assert record(task) is None
+
+
+def test_deadline_outlives_a_worker(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in the middle of the wait: the next try waits for the rest of the time, not for all of it."""
+    simulator.configure("mews", outcome="never")
+    task = TaskInstance(simulator, mews(False, timeout=10_000), lasting=True)
+    started = simulator.now()
+
+    def die(*_: Any, **__: Any) -> Any:
+        simulator.advance(6000)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExportHook, "wait_for_export", die)
+        with pytest.raises(KeyboardInterrupt):
+            task.run()
+    with pytest.raises(errors.ExportTimedOut):
+        task.run()
+    assert 10_000 <= (simulator.now() - started).total_seconds() < 11_000
+
+
+def test_store_that_does_not_work_costs_no_export(
+    simulator: Simulator, deferrable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow's store is a help, not a condition."""
+    task = TaskInstance(simulator, mews(deferrable), lasting=True)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no such table")
+
+    for method in ("get", "set", "delete"):
+        monkeypatch.setattr(type(task.store), method, broken)
+    assert task.run()["state"] == "ready"
+
+
+def test_garbage_in_the_store_is_no_record(simulator: Simulator, deferrable: bool) -> None:
+    """Another version, another user of the key."""
+    for garbage in ("x", 5, {"version": 99}, {"version": 1}, {"version": 1, "vendor": 3}):
+        task = TaskInstance(simulator, mews(deferrable), lasting=True)
+        assert task.store is not None
+        task.store.set(KEY, garbage)
+        assert task.run()["state"] == "ready"
+
+
+def test_id_is_an_xcom_while_it_waits(simulator: Simulator, connect: Connect) -> None:
+    """People find the export at the vendor, and the framework's own timeout finds it to cancel."""
+    simulator.configure("mews", ready_after_seconds=500)
+    task = TaskInstance(simulator, mews(True), lasting=False)
+    task.start()
+    assert task.xcoms == {"export_id": simulator.exports("mews")[0].id}
+
+
+@pytest.mark.parametrize("lasting", [False, True], ids=["before 3.3", "3.3"])
+def test_airflow_ends_the_wait(simulator: Simulator, lasting: bool) -> None:
+    """No triggerer runs: Airflow's own deadline comes, which counts like ours."""
+    simulator.configure("medable", outcome="never")
+    task = TaskInstance(simulator, medable(True, on_timeout="cancel"), lasting=lasting)
+    task.start()
+    with pytest.raises(errors.ExportTimedOut) as caught:
+        task.end_wait()
+    (deleted,) = simulator.requests("medable", "delete")
+    assert deleted.path.endswith(str(caught.value.export_id))
+
+
+def test_settings_that_contradict_each_other() -> None:
+    """Said while the DAG is read."""
+    with pytest.raises(ValueError, match="exclude each other"):
+        MewsRunExportOperator(task_id="t", entity_type="Bill", reuse_existing=True, force_new=True)
+    with pytest.raises(ValueError, match="on_timeout"):
+        MewsRunExportOperator(task_id="t", entity_type="Bill", on_timeout="stop")
+
+
+@pytest.mark.parametrize(
+    ("state", "cancelled"),
+    [("failed", True), ("success", True), ("running", False), ("up_for_retry", False), (None, False)],
+)
+def test_kill_cancels_what_nobody_wants(simulator: Simulator, state: Any, cancelled: bool) -> None:
+    """SIGTERM also comes when a worker shuts down; then the next try goes on with the export."""
+    simulator.configure("medable", outcome="never")
+    task = TaskInstance(simulator, medable(True), lasting=True)
+    task.start()
+    task.state = state
+    assert task.operator is not None
+    task.operator.on_kill()
+    assert len(simulator.requests("medable", "delete")) == cancelled
+
+
+def test_kill_without_an_answer_of_airflow_cancels_nothing(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows who stopped the task: the export may be wanted."""
+    simulator.configure("medable", outcome="never")
+    task = TaskInstance(simulator, medable(True), lasting=True)
+    task.start()
+
+    def silent(_: Any) -> bool:
+        raise RuntimeError("no supervisor")
+
+    monkeypatch.setattr("airflow_provider_exports.operators.export.wanted_no_more", silent)
+    assert task.operator is not None
+    task.operator.on_kill()
+    assert simulator.requests("medable", "delete") == []
+
+
+def test_kill_before_anything_was_created() -> None:
+    """There is nothing to cancel, and no error of its own."""
+    mews(True)().on_kill()
+    mews(True, cancel_on_kill=False)().on_kill()

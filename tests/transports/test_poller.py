@@ -1,0 +1,590 @@
+"""One poller for all who wait on a connection: how often it asks, in which way, and whom an error reaches."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import traceback
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+
+from airflow_provider_exports.core import (
+    Capability,
+    ConnectionInfo,
+    Export,
+    ExportFile,
+    ExportState,
+    Flow,
+    HeaderToken,
+    NetworkError,
+    PollRule,
+    Request,
+    Response,
+    Vendor,
+    VendorSettings,
+)
+from airflow_provider_exports.core.wire import Note, Now, Pause, Plan, PlanRunner
+from airflow_provider_exports.exceptions import (
+    AuthenticationFailed,
+    ExportFailed,
+    ExportTimedOut,
+    InvalidConnection,
+    UnexpectedResponse,
+    VendorUnavailable,
+)
+from airflow_provider_exports.testing.replay import ok
+from airflow_provider_exports.transports import poller as module
+from airflow_provider_exports.transports.poller import Poller, connected, shared
+
+T = TypeVar("T")
+START = 1_800_000_000.0
+
+
+class World:
+    """A vendor in memory, and virtual time: it goes on when everybody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.ready_at: dict[str, float] = {}
+        self.requests: list[tuple[float, str, int]] = []
+        self.refuse: Callable[[str, list[str]], Response | NetworkError | None] = lambda _op, _ids: None
+        self.slow: Callable[[list[str]], float] = lambda _ids: 0.0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+
+    def clock(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self.now + max(0.0, seconds), next(self._numbers), future))
+        await future
+
+    def run(self, *waits: Coroutine[Any, Any, Any]) -> list[Any]:
+        """Return results and errors of coroutines that run together in virtual time."""
+
+        async def together() -> list[Any]:
+            everybody = asyncio.ensure_future(asyncio.gather(*waits, return_exceptions=True))
+            while not everybody.done():
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                while self._sleepers and self._sleepers[0][2].done():
+                    heapq.heappop(self._sleepers)
+                if everybody.done():
+                    break
+                assert self._sleepers, "everybody waits for nothing"
+                moment, _, future = heapq.heappop(self._sleepers)
+                self.now = max(self.now, moment)
+                future.set_result(None)
+            return everybody.result()
+
+        return asyncio.run(together())
+
+    def rounds(self, operation: str) -> list[int]:
+        """Return how many exports each request of an operation was about."""
+        return [count for _, name, count in self.requests if name == operation]
+
+    def state(self, export_id: str) -> dict[str, Any]:
+        ready = self.now >= self.ready_at[export_id]
+        return {"id": export_id, "state": "ready" if ready else "running", "created": START}
+
+    def answer(self, request: Request) -> Response | NetworkError:
+        operation = request.operation
+        ids = (request.json or {}).get("ids") or [request.export_id] if operation != "list" else []
+        self.requests.append((self.now, operation, len(ids)))
+        refused = self.refuse(operation, ids)
+        if refused is not None:
+            return refused
+        if operation == "list":
+            return ok([self.state(one) for one in self.ready_at])
+        if operation == "get":
+            return ok(self.state(ids[0])) if ids[0] in self.ready_at else ok({}, 404)
+        return ok([self.state(one) for one in ids if one in self.ready_at])
+
+
+class Transport:
+    """Stands in for aiohttp's."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.requests = 0
+
+    async def __aenter__(self) -> Transport:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def run(self, plan: Plan[T]) -> T:
+        runner = PlanRunner(plan)
+        while (step := runner.step) is not None:
+            match step:
+                case Request():
+                    self.requests += 1
+                    answer = self.world.answer(step)
+                    await self.world.sleep(self.world.slow([step.export_id or ""]))
+                    if isinstance(answer, NetworkError):
+                        runner.throw(answer)
+                    else:
+                        runner.send(answer)
+                case Pause(seconds):
+                    await self.world.sleep(seconds)
+                    runner.send(self.world.now)
+                case Now():
+                    runner.send(self.world.now)
+                case Note():
+                    runner.send(None)
+        return runner.result
+
+
+class Single(Vendor):
+    """Reads one export at a time."""
+
+    name = "single"
+    display_name = "Single"
+    default_host = "https://api.acme.example"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+    settings_class = VendorSettings
+
+    def make_auth(self) -> HeaderToken:
+        return HeaderToken(self.connection.password)
+
+    def get(self, export_id: str) -> Flow[Export]:
+        response = yield Request("GET", f"/exports/{export_id}", operation="get", export_id=export_id)
+        return self.parse(response.json(), 0)
+
+    def parse(self, raw: Any, now: float) -> Export:
+        if "state" not in raw:
+            raise UnexpectedResponse("no state.")
+        created = datetime.fromtimestamp(raw["created"], UTC)
+        return Export(self.name, raw["id"], ExportState(raw["state"]), raw["state"], created_at=created)
+
+
+class Batch(Single):
+    """Reads up to 1000 at once."""
+
+    name = "batch"
+    capabilities = frozenset({Capability.GET_MANY})
+    max_batch = 1000
+
+    def get_many(self, export_ids: list[str]) -> Flow[dict[str, Export]]:
+        response = yield Request("POST", "/exports/many", json={"ids": export_ids}, operation="many")
+        return {raw["id"]: self.parse(raw, 0) for raw in response.json()}
+
+
+class Listed(Single):
+    """Lists all, with their states."""
+
+    name = "listed"
+    capabilities = frozenset({Capability.LIST})
+    lists_states = True
+
+    def list_exports(self) -> Flow[list[Export]]:
+        response = yield Request("GET", "/exports", operation="list")
+        return [self.parse(raw, 0) for raw in response.json()]
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    monkeypatch.setattr(module, "AsyncTransport", lambda *_, **__: Transport(made))
+    return made
+
+
+def poller(world: World, vendor: type[Vendor], **extra: Any) -> Poller:
+    info = ConnectionInfo("c", password="s3same", extra=extra)
+    return Poller(vendor(info), clock=world.clock, sleep=world.sleep)
+
+
+def waits(world: World, one: Poller, count: int, *, ready_after: float, **details: Any) -> list[Any]:
+    """Return waits for so many exports that are ready at the same time."""
+    ids = [f"e{number}" for number in range(count)]
+    world.ready_at |= dict.fromkeys(ids, START + ready_after)
+    log = logging.getLogger("waiter")
+    return [one.wait(export_id, log, first_delay=10, **details) for export_id in ids]
+
+
+def states(results: list[Any]) -> set[Any]:
+    return {getattr(result, "state", type(result)) for result in results}
+
+
+def test_thousand_exports_are_one_request(world: World) -> None:
+    """A vendor that reads a thousand ids at once is asked once per round."""
+    found = world.run(*waits(world, poller(world, Batch), 1000, ready_after=400))
+    assert states(found) == {ExportState.READY}
+    assert set(world.rounds("many")) == {1000}
+    assert len(world.requests) <= 7
+
+
+def test_more_than_a_request_takes(world: World) -> None:
+    """2,500 exports are three requests."""
+    found = world.run(*waits(world, poller(world, Batch), 2500, ready_after=5))
+    assert states(found) == {ExportState.READY}
+    assert world.rounds("many") == [1000, 1000, 500]
+
+
+def test_list_takes_the_place_of_many_reads(world: World) -> None:
+    """Only pages of the list are asked for, and nobody is read alone."""
+    found = world.run(*waits(world, poller(world, Listed), 300, ready_after=100))
+    assert states(found) == {ExportState.READY}
+    assert world.rounds("get") == []
+    assert len(world.rounds("list")) <= 4
+
+
+def test_one_export_is_not_worth_a_list(world: World) -> None:
+    """It is read by its id."""
+    world.run(*waits(world, poller(world, Listed), 1, ready_after=100))
+    assert world.rounds("list") == []
+
+
+def test_many_tasks_may_wait_for_one_export(world: World) -> None:
+    """It is read once for all of them, and no list is worth that."""
+    one = poller(world, Listed)
+    pending = [wait for _ in range(50) for wait in waits(world, one, 1, ready_after=0)]
+    assert states(world.run(*pending)) == {ExportState.READY}
+    assert world.rounds("list") == []
+    assert len(world.rounds("get")) <= 10
+
+
+def test_what_a_list_leaves_out_is_read_alone(world: World) -> None:
+    """Older than was thought: the others come from the list."""
+    one = poller(world, Listed)
+    pending = waits(world, one, 50, ready_after=5)
+    answer = world.answer
+
+    def without_first(request: Request) -> Any:
+        response = answer(request)
+        if request.operation != "list":
+            return response
+        return ok([raw for raw in response.json() if raw["id"] != "e0"])  # type: ignore[union-attr]
+
+    world.answer = without_first  # type: ignore[method-assign]
+    assert states(world.run(*pending)) == {ExportState.READY}
+    assert (world.rounds("list"), world.rounds("get")) == ([0], [1])
+
+
+def test_single_reads_are_bounded(world: World) -> None:
+    """Eight at a time, whoever waits: the vendor sees one client."""
+    at_once = most = 0
+    world.slow = lambda _: 5.0
+    run = Transport.run
+
+    async def counted(self: Transport, plan: Any) -> Any:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        try:
+            return await run(self, plan)
+        finally:
+            at_once -= 1
+
+    Transport.run = counted  # type: ignore[method-assign]
+    try:
+        found = world.run(*waits(world, poller(world, Single), 40, ready_after=0))
+    finally:
+        Transport.run = run  # type: ignore[method-assign]
+    assert states(found) == {ExportState.READY}
+    assert most == module.SINGLES_AT_ONCE
+
+
+def test_one_unreadable_export_does_not_hide_the_others(world: World) -> None:
+    """The batch is halved until it is alone; the others are told as soon as ever."""
+    one = poller(world, Batch, max_poll_failures=2)
+    pending = waits(world, one, 64, ready_after=0)
+    world.refuse = lambda _op, ids: ok([{"id": "e5", "nothing": 1}]) if "e5" in ids else None
+    found = world.run(*pending)
+    assert type(found.pop(5)) is UnexpectedResponse
+    assert states(found) == {ExportState.READY}
+
+
+def test_refused_credentials_end_every_wait_with_one_request(world: World) -> None:
+    """No look would help; nobody asks again."""
+    world.refuse = lambda *_: ok({}, 401)
+    found = world.run(*waits(world, poller(world, Batch), 500, ready_after=0))
+    assert states(found) == {AuthenticationFailed}
+    assert len(world.requests) == 1
+
+
+def test_request_to_slow_down_counts_for_all(world: World) -> None:
+    """Nobody asks before the time that one of them was told."""
+    one = poller(world, Single)
+    pending = waits(world, one, 30, ready_after=0)
+    refused = iter([ok({}, 429, retry_after="600")])
+    world.refuse = lambda *_: next(refused, None)
+    assert states(world.run(*pending)) == {ExportState.READY}
+    first, second, *_ = [moment for moment, _, _ in world.requests]
+    assert second - first >= 600
+
+
+def test_deadline_does_not_wait_for_a_vendor_that_wants_peace(world: World) -> None:
+    """The pause that it asks for is longer than the wait may be."""
+    world.refuse = lambda *_: ok({}, 429, retry_after="5000")
+    (found,) = world.run(*waits(world, poller(world, Batch), 1, ready_after=0, deadline=START + 300))
+    assert type(found) is ExportTimedOut
+    assert START + 300 <= world.now < START + 310
+    assert len(world.requests) == 1
+
+
+@pytest.mark.parametrize("status", [401, 429, 500])
+def test_an_hour_of_refusals(world: World, status: int) -> None:
+    """As many requests as the rules say, for a thousand who wait."""
+    headers = {"retry_after": "60"} if status == 429 else {}
+    world.refuse = lambda *_: ok({}, status, **headers)
+    world.run(*waits(world, poller(world, Batch), 1000, ready_after=0, deadline=START + 3600))
+    assert len(world.requests) <= {401: 1, 429: 60, 500: 10}[status]
+
+
+def test_failures_in_a_row_end_the_wait(world: World) -> None:
+    """As they do on a worker."""
+    world.refuse = lambda *_: NetworkError("no route", sent=False)
+    found = world.run(*waits(world, poller(world, Batch, max_poll_failures=3), 5, ready_after=0))
+    assert all(isinstance(error, VendorUnavailable) for error in found)
+    assert len(world.requests) == 3
+
+
+def test_other_ends_reach_their_own_waiter(world: World) -> None:
+    """One fails at the vendor, one waits for another state, one leaves: the rest goes on."""
+    one = poller(world, Batch)
+    pending = waits(world, one, 4, ready_after=1000)
+    state = world.state
+
+    def fate(export_id: str) -> dict[str, Any]:
+        return {**state(export_id), **({"state": "failed"} if export_id == "e1" else {})}
+
+    world.state = fate  # type: ignore[method-assign]
+
+    async def leaves(wait: Any) -> str:
+        task = asyncio.ensure_future(wait)
+        await world.sleep(100)
+        task.cancel()
+        return "left"
+
+    found = world.run(pending[0], pending[1], leaves(pending[2]), pending[3])
+    assert [getattr(one, "state", one) for one in (found[0], found[2], found[3])] == [
+        ExportState.READY,
+        "left",
+        ExportState.READY,
+    ]
+    assert type(found[1]) is ExportFailed
+    assert world.rounds("many")[-1] == 2
+
+
+def test_usual_duration_shortens_the_last_pause(world: World) -> None:
+    """Exports here take 1,000 s: the next ones are looked at then, not a long interval later."""
+    one = poller(world, Batch)
+
+    async def learn() -> float:
+        log = logging.getLogger("waiter")
+        for number in range(3):
+            world.ready_at[f"old{number}"] = START + 1000
+            await one.wait(f"old{number}", log, poll=PollRule.every(10))
+        began = world.now
+        world.ready_at["new"] = began + 1000
+        answer = world.state
+
+        def fresh(export_id: str) -> dict[str, Any]:
+            return {**answer(export_id), **({"created": began} if export_id == "new" else {})}
+
+        world.state = fresh  # type: ignore[method-assign]
+        await one.wait("new", log, first_delay=10)
+        return world.now - began - 1000
+
+    (late,) = world.run(learn())
+    assert 0 <= late <= 100
+
+
+def test_poller_goes_with_its_last_waiter(world: World) -> None:
+    """And the next one gets another: nothing is kept alive for nobody."""
+
+    async def twice() -> tuple[Poller, Poller, Poller]:
+        vendor = Batch(ConnectionInfo("c", password="s3same"))
+        first = shared(vendor)
+        assert shared(Batch(ConnectionInfo("c", password="s3same"))) is first
+        other = shared(Batch(ConnectionInfo("c", password="changed")))
+        first._clock, first._sleep = world.clock, world.sleep
+        world.ready_at["e"] = START
+        await first.wait("e", logging.getLogger("waiter"))
+        return first, other, shared(vendor)
+
+    ((first, other, later),) = world.run(twice())
+    assert other is not first
+    assert later is not first
+
+
+def test_unforeseen_error_reaches_all(world: World) -> None:
+    """A mistake of ours, or of a plug-in, leaves nobody waiting for ever."""
+
+    class Broken(Batch):
+        def get_many(self, export_ids: list[str]) -> Flow[dict[str, Export]]:
+            raise ZeroDivisionError
+            yield
+
+    found = world.run(*waits(world, poller(world, Broken), 3, ready_after=0))
+    assert states(found) == {ZeroDivisionError}
+
+
+def test_poller_that_dies_leaves_nobody_waiting(world: World) -> None:
+    """Also when it is stopped from outside; and who comes later gets another one."""
+
+    class Gone(BaseException):
+        """What no handler expects."""
+
+    class Stopped(Batch):
+        def get_many(self, export_ids: list[str]) -> Flow[dict[str, Export]]:
+            raise Gone
+            yield
+
+    one = poller(world, Stopped)
+    found = world.run(*waits(world, one, 3, ready_after=0))
+    assert states(found) == {RuntimeError}
+    assert not one.alive
+
+
+def test_notes_are_told_by_the_one_who_waits(world: World) -> None:
+    """Airflow puts a line into the log of the task whose context it comes from."""
+    seen: list[tuple[str, str]] = []
+
+    class Log:
+        def log(self, level: int, message: str, *args: Any) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            seen.append((task.get_name(), message % args))
+
+        debug = warning = log
+
+    one = poller(world, Batch)
+    world.ready_at |= {"a": START, "b": START}
+
+    async def named(name: str) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name(name)
+        return await one.wait(name, Log())
+
+    world.run(named("a"), named("b"))
+    assert sorted(seen) == [("a", "batch export a: ready"), ("b", "batch export b: ready")]
+
+
+def test_who_comes_later_wakes_nobody(world: World) -> None:
+    """Thousands begin to wait at once: each that is due after the others leaves the poller asleep."""
+    one = poller(world, Batch)
+    pending = waits(world, one, 200, ready_after=0)
+    scans = 0
+    pause = one._pause
+
+    def counted() -> float:
+        nonlocal scans
+        scans += 1
+        return pause()
+
+    one._pause = counted  # type: ignore[method-assign]
+    assert states(world.run(*pending)) == {ExportState.READY}
+    assert scans <= 5
+
+
+def test_who_is_due_earlier_does_not_wait_for_the_others(world: World) -> None:
+    """The poller sleeps until the first look of somebody else, an hour away."""
+    one = poller(world, Batch)
+    world.ready_at |= {"late": START, "early": START}
+    log = logging.getLogger("waiter")
+
+    async def early() -> float:
+        await world.sleep(100)
+        await one.wait("early", log, first_delay=10)
+        return world.now - START
+
+    _, seen = world.run(one.wait("late", log, first_delay=3600), early())
+    assert 110 <= seen < 112
+
+
+def test_others_have_their_turn_while_thousands_are_woken(world: World) -> None:
+    """Each of them logs or fires: done in one go, that would hold up every other trigger."""
+    most = woken = 0
+
+    async def other() -> None:
+        nonlocal most, woken
+        while len(done) < 1000:
+            await asyncio.sleep(0)
+            most, woken = max(most, len(done) - woken), len(done)
+
+    async def counted(wait: Any) -> None:
+        await wait
+        done.append(1)
+
+    done: list[int] = []
+    world.run(*map(counted, waits(world, poller(world, Batch), 1000, ready_after=0)), other())
+    assert most <= module.WOKEN_AT_ONCE
+
+
+def test_trace_of_a_shared_error_does_not_grow(world: World) -> None:
+    """One error for all who wait: each raises it with the same few lines, not with those of all before."""
+    world.refuse = lambda *_: ok({}, 401)
+    lengths: list[int] = []
+
+    async def counted(wait: Any) -> None:
+        try:
+            await wait
+        except AuthenticationFailed as error:
+            lengths.append(len(traceback.extract_tb(error.__traceback__)))
+
+    world.run(*map(counted, waits(world, poller(world, Batch), 100, ready_after=0)))
+    assert len(lengths) == 100
+    assert len(set(lengths)) == 1
+
+
+def test_links_are_not_kept_while_waiting(world: World) -> None:
+    """What was asked for and the files of each export would fill the memory of a triggerer."""
+    watch = poller(world, Batch).lifecycle.watch("e", START)
+    file = ExportFile("e.csv", "https://files.acme.example/e?key=1")
+    assert watch.saw(Export("batch", "e", ExportState.READY, files=(file,), parameters={"a": 1}), START)
+    assert (watch._seen.files, watch._seen.parameters) == ((), {})  # type: ignore[union-attr]
+
+
+def test_connection_is_read_once_for_all_who_come_together(world: World) -> None:
+    """Each reading is a call to Airflow. One that fails and a poller that has gone count for nobody else."""
+    reads = 0
+    fails = True
+
+    async def read() -> Vendor:
+        nonlocal reads, fails
+        reads += 1
+        await asyncio.sleep(0)
+        if fails:
+            fails = False
+            raise InvalidConnection("no token.")
+        return Batch(ConnectionInfo("c", password="s3same"))
+
+    async def together() -> list[Any]:
+        all_of_them = (connected("c", "batch", read) for _ in range(10))
+        return await asyncio.gather(*all_of_them, return_exceptions=True)
+
+    async def twice() -> tuple[Any, Any]:
+        first = await together()
+        first[1]._clock, first[1]._sleep = world.clock, world.sleep
+        world.ready_at["e"] = START
+        await first[1].wait("e", logging.getLogger("waiter"))
+        return first, await together()
+
+    ((first, later),) = world.run(twice())
+    assert type(first[0]) is InvalidConnection
+    assert len(set(first[1:])) == 1
+    assert reads == 3
+    assert set(later).isdisjoint(first)
+
+
+def test_connection_is_read_again_after_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody may have changed it."""
+    passwords = iter(["first", "second"])
+    monkeypatch.setattr(module, "READ_FRESH", 0.0)
+
+    async def read() -> Vendor:
+        return Batch(ConnectionInfo("c", password=next(passwords)))
+
+    async def twice() -> list[str]:
+        return [(await connected("c", "batch", read)).vendor.connection.password for _ in range(2)]
+
+    assert world.run(twice()) == [["first", "second"]]
