@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import hot_loop, import_time, landing, trigger_runner
+from benchmarks import hot_loop, import_time, landing, trigger_runner, waiting
 from benchmarks.report import Report
 
 BENCHMARKS = {
@@ -14,9 +14,12 @@ BENCHMARKS = {
     "trigger_runner": trigger_runner.measure,
     "hot_loop": hot_loop.measure,
     "landing": landing.measure,
+    "waiting": waiting.measure,
 }
-QUICK = {"landing": landing.try_out}
-DEFAULT_RUNS = {"import_time": 7, "trigger_runner": 5, "hot_loop": 2, "landing": 3}
+QUICK = {"landing": landing.try_out, "waiting": waiting.try_out}
+PARTS = {"landing", "waiting"}
+"""Those of which a part can be run alone."""
+DEFAULT_RUNS = {"import_time": 7, "trigger_runner": 5, "hot_loop": 2, "landing": 3, "waiting": 1}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -30,6 +33,9 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="only those with a small variant, to see whether they work"
     )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="of landing or waiting, parts with it in their name"
+    )
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHMARKS):
@@ -39,11 +45,15 @@ def main() -> int:
         parser.error(f"no quick variant: {', '.join(sorted(unknown))}")
     if arguments.runs is not None and arguments.runs < 1:
         parser.error("--runs must be at least 1")
+    if arguments.only and not (len(arguments.names) == 1 and PARTS.issuperset(arguments.names)):
+        parser.error(f"--only goes with one of {', '.join(sorted(PARTS))}")
 
     missed = []
     for name in arguments.names or known:
-        report = Report(f"{name}_quick" if arguments.quick else name)
-        known[name](report, arguments.runs or (1 if arguments.quick else DEFAULT_RUNS[name]))
+        # What is not all of it takes no other's place in the folder of results.
+        report = Report(name + "_quick" * arguments.quick + "_part" * bool(arguments.only))
+        more = {"only": arguments.only} if arguments.only else {}
+        known[name](report, arguments.runs or (1 if arguments.quick else DEFAULT_RUNS[name]), **more)
         print(report.text(), flush=True)
         report.write(RESULTS)
         missed += report.missed

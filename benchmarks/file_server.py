@@ -1,8 +1,9 @@
 """File host of the benchmarks, on the loopback address: nginx where it is installed, else one of ours.
 
 ``/fast/NAME`` is a file as quick as it goes, ``/slow/NAME`` the same with a limit for each connection. Both
-know ranges and strong entity tags. Ours takes ``PUT`` as well, and as much of S3's upload as a client needs.
-Ours alone: ``python -m benchmarks.file_server FOLDER RATE``; the first line printed is the port.
+know ranges and strong entity tags. Ours is an S3 store as well, with as much of that API as an upload in
+parts needs; of what is put it keeps the size alone. To start ours by itself:
+``python -m benchmarks.file_server FOLDER RATE``; the first line printed is the port.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import contextlib
 import http.server
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 from benchmarks.process import listening
 
@@ -103,15 +107,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Sends files with sendfile, so that the server takes little of the machine; swallows what is put."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body of an answer go in two pieces: without this each waits 40 ms for the client's receipt.
+    disable_nagle_algorithm = True
     folder: Path
     rate: int
+    sizes: ClassVar[dict[str, int]] = {}
+    """Bytes of each object that was put, by path."""
+    parts: ClassVar[dict[str, dict[str, int]]] = defaultdict(dict)
+    """Bytes of each part by number, of each upload that has not ended."""
 
     def do_GET(self) -> None:
-        """Send a file, or the part of it that was asked for."""
+        """Send a file, or the part of it that was asked for; list a bucket, see ListObjectsV2."""
+        path, asked = self._asked()
+        if "list-type" in asked:
+            self._list(path, asked.get("prefix", ""))
+            return
         speed, _, name = self.path.lstrip("/").partition("/")
         path = self.folder / Path(name).name
         if not path.is_file():
-            self._answer(404)
+            self._document(404, "Error", "<Code>NoSuchKey</Code>")
             return
         with path.open("rb") as stream:
             facts = os.fstat(stream.fileno())
@@ -133,25 +147,39 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self._send(stream.fileno(), begin, end, self.rate if speed == "slow" else 0)
 
     def do_HEAD(self) -> None:
-        """Say that nothing is there: what is put is gone."""
-        self._answer(404)
+        """Say how long an object is, see the S3 API's HeadObject."""
+        size = self.sizes.get(urlsplit(self.path).path)
+        if size is None:
+            self._answer(404)
+            return
+        self._answer(200, {"ETag": '"0"', "Last-Modified": self.date_time_string()}, size)
 
     def do_PUT(self) -> None:
-        """Take an object, or a part of one."""
-        self._swallow()
+        """Take an object, or a part of one, see PutObject and UploadPart."""
+        path, asked = self._asked()
+        size = self._swallow()
+        if "uploadId" in asked:
+            self.parts[asked["uploadId"]][asked["partNumber"]] = size
+        else:
+            self.sizes[path] = size
         self._answer(200, {"ETag": '"0"'})
 
     def do_POST(self) -> None:
-        """Begin or end an upload in parts, see the S3 API's CreateMultipartUpload."""
+        """Begin or end an upload in parts, see CreateMultipartUpload and CompleteMultipartUpload."""
+        path, asked = self._asked()
         self._swallow()
-        kind, inner = (
-            ("CompleteMultipartUploadResult", "<ETag>&quot;0&quot;</ETag>")
-            if "uploadId=" in self.path
-            else ("InitiateMultipartUploadResult", "<UploadId>1</UploadId>")
-        )
-        body = f"<{kind}><Bucket>bench</Bucket><Key>file</Key>{inner}</{kind}>".encode()
-        self._answer(200, {"Content-Type": "application/xml"}, len(body))
-        self.wfile.write(body)
+        if "uploadId" in asked:
+            self.sizes[path] = sum(self.parts.pop(asked["uploadId"]).values())
+            kind, inner = "CompleteMultipartUploadResult", "<ETag>&quot;0&quot;</ETag>"
+        else:
+            kind, inner = "InitiateMultipartUploadResult", f"<UploadId>{secrets.token_hex(8)}</UploadId>"
+        self._document(200, kind, f"<Bucket>bench</Bucket><Key>file</Key>{inner}")
+
+    def do_DELETE(self) -> None:
+        """Forget an object, or the parts of one."""
+        path, asked = self._asked()
+        (self.parts if "uploadId" in asked else self.sizes).pop(asked.get("uploadId", path), None)
+        self._answer(204)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -170,16 +198,41 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if rate:
                 time.sleep(max(0.0, (begin - first) / rate - (time.monotonic() - started)))
 
-    def _swallow(self) -> None:
+    def _asked(self) -> tuple[str, dict[str, str]]:
+        """Return the path and the query."""
+        url = urlsplit(self.path)
+        return url.path, {name: one for name, (one, *_) in parse_qs(url.query, True).items()}
+
+    def _list(self, bucket: str, prefix: str) -> None:
+        start = f"{bucket.rstrip('/')}/"
+        found = [
+            f"<Contents><Key>{path[len(start) :]}</Key><Size>{size}</Size><ETag>0</ETag></Contents>"
+            for path, size in sorted(self.sizes.items())
+            if path.startswith(f"{start}{prefix}")
+        ]
+        said = f"<KeyCount>{len(found)}</KeyCount><IsTruncated>false</IsTruncated>"
+        self._document(200, "ListBucketResult", said + "".join(found))
+
+    def _document(self, status: int, kind: str, inner: str) -> None:
+        body = f"<{kind}>{inner}</{kind}>".encode()
+        self._answer(status, {"Content-Type": "application/xml"}, len(body))
+        self.wfile.write(body)
+
+    def _swallow(self) -> int:
+        """Read the body away; return how long it was."""
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            left = int(self.headers.get("Content-Length", 0))
+            size = left = int(self.headers.get("Content-Length", 0))
             while left > 0 and (chunk := self.rfile.read(min(left, 1024 * 1024))):
                 left -= len(chunk)
-            return
+            # Of a body with its checksum behind it the header tells what is the object's.
+            return int(self.headers.get("X-Amz-Decoded-Content-Length", size - left))
+        total = 0
         while size := int(self.rfile.readline().partition(b";")[0], 16):
             self.rfile.read(size + 2)
+            total += size
         while self.rfile.readline().strip():
             pass
+        return int(self.headers.get("X-Amz-Decoded-Content-Length", total))
 
 
 class Server(http.server.ThreadingHTTPServer):

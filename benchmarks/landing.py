@@ -3,7 +3,7 @@
 curl and aria2c are used where they are installed; so is nginx, see :mod:`benchmarks.file_server`. In a round
 the clients take turns, in another order each time, and a ratio is that of two turns in one round. CPU is the
 client's alone. Files come from the page cache; they go to /dev/null, to memory (/dev/shm) or to a disk
-(``TMPDIR``).
+(``TMPDIR``); or to an S3 store, see :mod:`benchmarks.file_server`, that keeps nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ MAXIMUM_WALL = 1.25
 """Of curl's time, with SHA-256, which curl does not do."""
 MAXIMUM_WALL_PARALLEL = 1.0
 """Of aria2c's time."""
+MAXIMUM_WALL_S3 = 1.11
+"""Of the time of boto3's ``upload_file``: nine tenths of its throughput."""
 MAXIMUM_MEMORY = 64.0
 """MiB above the idle process."""
 PEER_RUNS = 3
@@ -63,6 +65,8 @@ class Sizes:
     """The files that must not."""
     small: int = 64 * KIB
     """Size of each of the many."""
+    some: int = 100
+    """How many of them go to S3."""
 
 
 SMALL = Sizes(
@@ -74,6 +78,7 @@ SMALL = Sizes(
     huge=256 * MIB,
     many=50,
     small=4 * KIB,
+    some=10,
 )
 """For trying whether it works."""
 
@@ -112,19 +117,22 @@ class Race:
     """Most rounds."""
 
 
-def measure(report: Report, runs: int) -> None:
-    """Measure ``runs`` rounds, the clients of each race taking turns."""
-    _measure(report, runs, Sizes())
+def measure(report: Report, runs: int, only: str = "") -> None:
+    """Measure ``runs`` rounds, the clients of each race taking turns.
+
+    :param only: text in the names of the races that are measured.
+    """
+    _measure(report, runs, Sizes(), only)
 
 
-def try_out(report: Report, runs: int) -> None:
+def try_out(report: Report, runs: int, only: str = "") -> None:
     """Do the same with small files: quick, and no figure of it means anything."""
-    _measure(report, runs, SMALL)
+    _measure(report, runs, SMALL, only)
     # A start-up that is nothing beside 2 GiB is most of the time here.
     report.rows[:] = [replace(row, target=None) for row in report.rows]
 
 
-def _measure(report: Report, runs: int, sizes: Sizes) -> None:
+def _measure(report: Report, runs: int, sizes: Sizes, only: str) -> None:
     with contextlib.ExitStack() as stack:
         disk = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-landing-")))
         shared = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-landing-", dir=MEMORY)))
@@ -137,10 +145,13 @@ def _measure(report: Report, runs: int, sizes: Sizes) -> None:
         store = stack.enter_context(ours(source, 0))
         environment = stack.enter_context(airflow_home())
         environment |= connections(url) | _store_connection(store)
-        bench = Bench(report, url, environment, sizes)
+        bench = Bench(report, url, environment, sizes, source)
         for race in bench.races(disk, shared):
-            _run(report, race, min(runs, race.runs))
-        bench.measure_memory(place)
+            if only in race.name:
+                _run(report, race, min(runs, race.runs))
+        bench.measure_memory(place, only)
+    if not report.rows:
+        raise RuntimeError(f"no race has {only!r} in its name")
 
 
 @dataclass
@@ -155,6 +166,8 @@ class Bench:
     """For clients."""
     sizes: Sizes
     """How much is moved."""
+    source: Path
+    """Where the files are that the host serves."""
 
     def races(self, disk: Path, shared: Path) -> Iterator[Race]:
         """Return all comparisons, without the clients that are not installed."""
@@ -201,14 +214,44 @@ class Bench:
                 },
                 {(hook_16, "wall"): MAXIMUM_WALL_PARALLEL},
             )
-        peers = {"exports": self._probe("hook", one), "HttpOperator": self._probe("http_operator", one)}
-        if importlib.util.find_spec("airflow.providers.amazon"):
-            peers["HttpToS3Operator"] = self._probe("http_to_s3", one)
-        else:
-            self.report.notes.append("not measured, the Amazon provider is not installed: HttpToS3Operator")
-        yield Race(f"{_size(sizes.each)} by a task", shared, "exports", peers, runs=PEER_RUNS)
+        yield Race(
+            f"{_size(sizes.each)} by a task",
+            shared,
+            "exports",
+            {"exports": self._probe("hook", one), "HttpOperator": self._probe("http_operator", one)},
+            runs=PEER_RUNS,
+        )
+        if not all(map(importlib.util.find_spec, ("airflow.providers.amazon", "s3fs"))):
+            self.report.notes.append("not measured, the Amazon provider is not installed: S3")
+            return
+        publish = "exports, publishing only"
+        small = [f"small-{number}" for number in range(sizes.some)]
+        for name, size, names in (
+            (_size(sizes.large), sizes.large, ["large"]),
+            (f"{sizes.some} × {_size(sizes.small)}", sizes.small, small),  # noqa: RUF001
+        ):
+            here = {str(self.source / one): size for one in names}
+            there = {f"{self.url}/fast/{one}": size for one in names}
+            yield Race(
+                f"{name} to S3",
+                shared,
+                "s3transfer",
+                {
+                    "s3transfer": self._probe("s3transfer", here),
+                    publish: self._probe("publish", there),
+                    "exports": self._probe("hook_s3", there),
+                },
+                {(publish, "wall"): MAXIMUM_WALL_S3},
+            )
+        yield Race(
+            f"{_size(sizes.each)} to S3 by a task",
+            shared,
+            "exports",
+            {"exports": self._probe("hook_s3", one), "HttpToS3Operator": self._probe("http_to_s3", one)},
+            runs=PEER_RUNS,
+        )
 
-    def measure_memory(self, place: Path) -> None:
+    def measure_memory(self, place: Path, only: str) -> None:
         """Measure once what many bytes and many files do to the memory."""
         sizes = self.sizes
         many = {f"{self.url}/fast/small-{number}": sizes.small for number in range(sizes.many)}
@@ -216,6 +259,8 @@ class Bench:
             (f"{_size(sizes.huge)} in one file", {f"{self.url}/fast/huge": sizes.huge}),
             (f"{sizes.many} files of {_size(sizes.small)}", many),
         ):
+            if only not in name:
+                continue
             took = _in_folder(place, self._probe("hook", files))
             self.report.add(f"{name}: exports", "wall", [took.wall], "s")
             self.report.add(f"{name}: exports", "memory", [took.memory or 0.0], "MiB", MAXIMUM_MEMORY)

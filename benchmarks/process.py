@@ -22,7 +22,7 @@ def airflow_home() -> Iterator[dict[str, str]]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.upper().startswith(("AIRFLOW", "_AIRFLOW", "PYTHON"))
+        if not name.upper().startswith(("AIRFLOW", "_AIRFLOW", "AWS_", "PYTHON"))
         and not name.upper().endswith(("_PROXY", "_CA_BUNDLE"))
     }
     with tempfile.TemporaryDirectory() as home:

@@ -16,7 +16,10 @@ PACKAGES = (
     "apache-airflow-task-sdk",
     "apache-airflow-providers-http",
     "apache-airflow-providers-airbyte",
+    "apache-airflow-providers-amazon",
     "aiohttp",
+    "boto3",
+    "s3fs",
     "airflow-provider-exports",
 )
 
@@ -138,7 +141,8 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
     }
-    return facts | {name: importlib.metadata.version(name) for name in PACKAGES}
+    installed = {one.name for one in importlib.metadata.distributions()}
+    return facts | {name: importlib.metadata.version(name) for name in PACKAGES if name in installed}
 
 
 def _number(value: float) -> str:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 
 from aiohttp import web
+
+LISTED = 50
+"""Exports in a list."""
 
 
 class Server:
@@ -61,17 +65,10 @@ def ready(path: str, export_ids: list[str]) -> dict[str, object]:
                 for export_id in export_ids
             ]
         }
+    if path.endswith("/reportexports"):
+        return {"results": [report_export(export_id(number)) for number in range(1, LISTED + 1)]}
     if "/reportexports/" in path:
-        # https://docs.giosg.com/api_reference/giosg_live/giosg_http_api/exports
-        return {
-            "id": path.rpartition("/")[2],
-            "created_at": "2026-01-01T00:00:00Z",
-            "completed_at": "2026-01-01T00:01:00Z",
-            "expires_at": "2100-01-01T00:00:00Z",
-            "is_failed": False,
-            "url": "https://files.example/export",
-            "format": "csv",
-        }
+        return report_export(path.rpartition("/")[2])
     # https://reference.airbyte.com/reference/getjob; a plain HTTP trigger is content with it as well.
     return {
         "jobId": 1,
@@ -80,6 +77,26 @@ def ready(path: str, export_ids: list[str]) -> dict[str, object]:
         "startTime": "2026-01-01T00:00:00Z",
         "connectionId": "bench",
     }
+
+
+def report_export(one: str) -> dict[str, object]:
+    """Return what giosg says about an export that is done."""
+    # https://docs.giosg.com/api_reference/giosg_live/giosg_http_api/exports
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "id": one,
+        "created_at": now,
+        "completed_at": now,
+        "expires_at": "2100-01-01T00:00:00Z",
+        "is_failed": False,
+        "url": "https://files.example/export",
+        "format": "csv",
+    }
+
+
+def export_id(number: int) -> str:
+    """Return the id of one of the exports that are listed."""
+    return f"11111111-1111-4111-8111-{number:012d}"
 
 
 async def main(answer: str, delay: float, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 import pendulum
@@ -49,9 +50,13 @@ def reported(value: Any, name: str) -> datetime | None:
     if value is None:
         return None
     try:
-        return instant(value)
+        return _instant_of(value) if isinstance(value, str) else instant(value)
     except ValueError:
         raise UnexpectedResponse(f"{name} is no time.") from None
+
+
+# The times of exports that are waited for are read again and again.
+_instant_of = lru_cache(maxsize=32768)(instant)
 
 
 def calendar_date(value: Any) -> date:

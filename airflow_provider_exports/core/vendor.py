@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -489,7 +490,7 @@ class Vendor:
 
     @classmethod
     def _schema_folder(cls) -> Path:
-        return Path(sys.modules[cls.__module__].__file__ or "").parent / "schemas"
+        return _schema_folder(cls.__module__)
 
     def _base_url(self) -> str:
         connection = self.connection
@@ -521,6 +522,11 @@ class Vendor:
                 next_step="Use https, or set allow_http to true in the connection's Extra.",
             )
         return url
+
+
+@cache
+def _schema_folder(module: str) -> Path:
+    return Path(sys.modules[module].__file__ or "").parent / "schemas"
 
 
 def invalid_payload(vendor: str, problems: Iterable[Problem]) -> InvalidPayload:

@@ -15,6 +15,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
@@ -228,6 +229,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _AMBIGUOUS = re.compile(r"://[^/?#]*[\\\x00-\x20\x7f]")
 
 
+@lru_cache(maxsize=256)
 def _parse_http_date(value: str | None) -> float | None:
     if not value:
         return None

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import urljoin
 
 import aiohttp
 from airflow.providers.http.hooks.http import AsyncHttpSession, HttpAsyncHook, SessionConfig
@@ -169,7 +170,21 @@ class AsyncTransport:
 
     def _proxy(self, url: str) -> str | None:
         # As requests does on a worker; aiohttp by itself would read no_proxy differently.
-        return self._vendor.settings.proxy or select_proxy(url, get_environ_proxies(url))
+        if self._vendor.settings.proxy:
+            return self._vendor.settings.proxy
+        return _environment_proxy(urljoin(url, "/"), tuple(map(os.environ.get, _PROXY_VARIABLES)))
+
+
+_PROXY_VARIABLES = tuple(
+    form(name)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    for form in (str.lower, str.upper)
+)
+
+
+@lru_cache(maxsize=1024)
+def _environment_proxy(url: str, _variables: tuple[str | None, ...]) -> str | None:
+    return select_proxy(url, get_environ_proxies(url))
 
 
 def _trusting(authorities: str) -> ssl.SSLContext:

@@ -5,18 +5,23 @@ Imports are not in the figures. HOW is
 * ``hook``: what a task does, ``ExportHook.land_export``;
 * ``transfer``: the same transfer of one file without its hash;
 * ``read``: only what reads the answer, into /dev/null;
+* ``hook_s3``: what a task does whose destination is a bucket;
+* ``publish``: the same, but only its last step is in the figures, for which the files have been fetched;
+* ``s3transfer``: what boto3's ``upload_file`` does with files that lie here; URL is a path;
 * ``http_operator``, ``http_to_s3``: operators of other providers.
+
+In the bucket all is put below the name of FOLDER.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import os
 import re
 import resource
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +37,9 @@ from airflow_provider_exports.core.model import Export, ExportFile, ExportState
 from airflow_provider_exports.hooks.mews import MewsHook
 from airflow_provider_exports.landing import transfer
 from airflow_provider_exports.landing.host import FileHost
+from airflow_provider_exports.landing.target import StoreTarget
+
+BUCKET = "bench"
 
 
 def files(arguments: list[str]) -> tuple[ExportFile, ...]:
@@ -42,9 +50,21 @@ def files(arguments: list[str]) -> tuple[ExportFile, ...]:
 
 def by_hook(folder: Path, wanted: tuple[ExportFile, ...]) -> Callable[[], object]:
     """Land all of them."""
+    return landing(f"file://{folder}", wanted)
+
+
+def by_hook_s3(folder: Path, wanted: tuple[ExportFile, ...]) -> Callable[[], object]:
+    """Land all of them in a bucket."""
+    load_boto3()
+    # Where files are gathered before.
+    tempfile.tempdir = str(folder)
+    return landing(in_bucket(folder), wanted)
+
+
+def landing(destination: str, wanted: tuple[ExportFile, ...]) -> Callable[[], object]:
+    """Return what lands them."""
     hook = MewsHook("bench_mews")
     export = Export(vendor="mews", export_id="bench", state=ExportState.READY, files=wanted)
-    destination = f"file://{folder}"
     # Loads the file system, as any task that touches its destination has done.
     ObjectStoragePath(destination).exists()
     return lambda: hook.land_export(export, destination)
@@ -87,6 +107,17 @@ def by_reading(_: Path, wanted: tuple[ExportFile, ...]) -> Callable[[], object]:
     return read
 
 
+def by_s3transfer(folder: Path, wanted: tuple[ExportFile, ...]) -> Callable[[], object]:
+    """Upload all of them, one after the other, as boto3 does by itself."""
+    client = s3_client()
+
+    def upload() -> None:
+        for file in wanted:
+            client.upload_file(file.url, BUCKET, f"{folder.name}/{file.name}")
+
+    return upload
+
+
 def by_http_operator(folder: Path, wanted: tuple[ExportFile, ...]) -> Callable[[], object]:
     """Let the HTTP provider's operator write its answer to a file."""
     from airflow.providers.http.operators.http import HttpOperator
@@ -104,21 +135,20 @@ def by_http_operator(folder: Path, wanted: tuple[ExportFile, ...]) -> Callable[[
     return lambda: operator.execute(Context())
 
 
-def by_http_to_s3(_: Path, wanted: tuple[ExportFile, ...]) -> Callable[[], object]:
+def by_http_to_s3(folder: Path, wanted: tuple[ExportFile, ...]) -> Callable[[], object]:
     """Let the Amazon provider's operator write its answer to a bucket."""
-    # Not in our environments, so nothing that mypy could find.
-    module = importlib.import_module("airflow.providers.amazon.aws.transfers.http_to_s3")
-    operator = module.HttpToS3Operator(
+    from airflow.providers.amazon.aws.transfers.http_to_s3 import HttpToS3Operator
+
+    operator = HttpToS3Operator(
         task_id="bench",
         http_conn_id="bench_http",
         endpoint=urlsplit(wanted[0].url).path,
         aws_conn_id="bench_aws",
-        s3_bucket="bench",
-        s3_key="file",
+        s3_bucket=BUCKET,
+        s3_key=f"{folder.name}/{wanted[0].name}",
         replace=True,
     )
-    # Loads boto3 and what it knows about S3.
-    operator.s3_hook.get_conn()
+    load_boto3()
     return lambda: operator.execute(Context())
 
 
@@ -126,14 +156,52 @@ WAYS = {
     "hook": by_hook,
     "transfer": by_transfer,
     "read": by_reading,
+    "hook_s3": by_hook_s3,
+    "publish": by_hook_s3,
+    "s3transfer": by_s3transfer,
     "http_operator": by_http_operator,
     "http_to_s3": by_http_to_s3,
 }
+
+IN_BUCKET = frozenset({"hook_s3", "publish", "s3transfer", "http_to_s3"})
 
 
 def file_host() -> FileHost:
     """Return a host as the hook makes it, which asks Airflow nothing."""
     return FileHost(requests.Session(), MewsHook("bench_mews").vendor, dict, lambda _: None, 16)
+
+
+def in_bucket(folder: Path) -> str:
+    """Return the URI below which all is put."""
+    return f"s3://bench_aws@{BUCKET}/{folder.name}"
+
+
+def load_boto3() -> None:
+    """Import what the Amazon provider needs for S3."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    S3Hook("bench_aws").get_conn()
+
+
+def s3_client() -> Any:
+    """Return Amazon's own client, with nothing of Airflow."""
+    import boto3
+
+    connection = json.loads(os.environ["AIRFLOW_CONN_BENCH_AWS"])
+    return boto3.client(
+        "s3",
+        aws_access_key_id=connection["login"],
+        aws_secret_access_key=connection["password"],
+        **connection["extra"],
+    )
+
+
+def came(how: str, folder: Path, wanted: tuple[ExportFile, ...]) -> list[int]:
+    """Return the sizes of what has arrived."""
+    if how not in IN_BUCKET:
+        return [(folder / file.name).stat().st_size for file in wanted]
+    client, keys = s3_client(), [f"{folder.name}/{file.name}" for file in wanted]
+    return [client.head_object(Bucket=BUCKET, Key=key)["ContentLength"] for key in keys]
 
 
 def memory(what: str) -> int:
@@ -142,24 +210,42 @@ def memory(what: str) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def main() -> None:
-    """Fetch and report."""
-    logging.disable(logging.CRITICAL)
-    how, folder, *arguments = sys.argv[1:]
-    run = WAYS[how](Path(folder), files(arguments))
+def measured(run: Callable[[], object]) -> dict[str, float]:
+    """Do it, and return what it took."""
     # From here on the kernel's high-water mark is that of the transfer.
     Path("/proc/self/clear_refs").write_text("5")
     idle, used, started = memory("VmRSS"), resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     run()
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
-    if how != "read" and how != "http_to_s3":
+    return {"wall": wall, "cpu": cpu, "memory": memory("VmHWM") - idle}
+
+
+def measured_publishing(run: Callable[[], object]) -> dict[str, float]:
+    """Do it, and return what the last step of it took."""
+    publish, took = StoreTarget.publish, {}
+
+    def watched(*arguments: Any) -> None:
+        took.update(measured(lambda: publish(*arguments)))
+
+    StoreTarget.publish = watched  # type: ignore[assignment]
+    run()
+    return took
+
+
+def main() -> None:
+    """Fetch and report."""
+    logging.disable(logging.CRITICAL)
+    how, where, *arguments = sys.argv[1:]
+    folder, wanted = Path(where), files(arguments)
+    run = WAYS[how](folder, wanted)
+    took = measured_publishing(run) if how == "publish" else measured(run)
+    if how != "read":
         expected = [int(argument.rpartition("=")[2]) for argument in arguments]
-        found = [(Path(folder) / file.name).stat().st_size for file in files(arguments)]
-        if found != expected:
+        if (found := came(how, folder, wanted)) != expected:
             raise RuntimeError(f"{how}: files of {found} bytes came instead of {expected}")
     print()
-    print(json.dumps({"wall": wall, "cpu": cpu, "memory": memory("VmHWM") - idle}))
+    print(json.dumps(took))
 
 
 if __name__ == "__main__":

@@ -55,10 +55,11 @@ def main() -> None:
     """Wait and report."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)
+    subject = sys.argv[1]
     # The time is for waiting, not for imports.
-    _import_hook()
+    _import_hook(None if subject == "http" else subject)
     print()
-    print(json.dumps(asyncio.run(watch(sys.argv[1]))))
+    print(json.dumps(asyncio.run(watch(subject))))
 
 
 if __name__ == "__main__":

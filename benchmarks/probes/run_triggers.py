@@ -16,16 +16,17 @@ from typing import Any
 import structlog
 from airflow.jobs.triggerer_job_runner import TriggerRunner
 
+from benchmarks.server import export_id
+
 EXPORTS = "airflow_provider_exports.triggers.export.ExportTrigger"
-EXPORT_ID = "11111111-1111-4111-8111-111111111111"
 SUBJECTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mews": (
         EXPORTS,
-        {"conn_id": "bench_mews", "vendor": "mews", "export_id": EXPORT_ID, "first_poll_delay": 0},
+        {"conn_id": "bench_mews", "vendor": "mews", "first_poll_delay": 0},
     ),
     "giosg": (
         EXPORTS,
-        {"conn_id": "bench_giosg", "vendor": "giosg", "export_id": EXPORT_ID, "first_poll_delay": 0},
+        {"conn_id": "bench_giosg", "vendor": "giosg", "first_poll_delay": 0},
     ),
     "airbyte": (
         "airflow.providers.airbyte.triggers.airbyte.AirbyteSyncTrigger",
@@ -59,6 +60,8 @@ class Collections:
 
     def __init__(self) -> None:
         self.longest = 0.0
+        self.felt: list[tuple[float, float]] = []
+        """Begin and end (monotonic) of those that took 5 ms or more."""
         self._started = 0.0
         gc.callbacks.append(self._watch)
 
@@ -70,7 +73,10 @@ class Collections:
         if phase == "start":
             self._started = time.monotonic()
         else:
-            self.longest = max(self.longest, time.monotonic() - self._started)
+            ended = time.monotonic()
+            self.longest = max(self.longest, ended - self._started)
+            if ended - self._started >= 0.005:
+                self.felt.append((self._started, ended))
 
 
 async def run_waves(subject: str, counts: list[int]) -> list[dict[str, Any]]:
@@ -116,7 +122,9 @@ async def run_wave(runner: TriggerRunner, subject: str, count: int) -> dict[str,
         await asyncio.sleep(0)
         details = {"task": None, "is_watcher": False, "name": f"bench {trigger_id}", "events": 0}
         runner.triggers[trigger_id] = details
-        details["task"] = asyncio.create_task(runner.run_trigger(trigger_id, trigger_class(**arguments)))
+        each = {"export_id": export_id(trigger_id)} if class_path == EXPORTS else {}
+        trigger = trigger_class(**arguments, **each)
+        details["task"] = asyncio.create_task(runner.run_trigger(trigger_id, trigger))
     await asyncio.gather(*(details["task"] for details in runner.triggers.values()))
     total, cpu = time.monotonic() - started, time.process_time() - cpu
     # An idle loop is watched as long as the triggers take; a blocked one gets to log what it has noticed.

@@ -59,7 +59,7 @@ def made(folder: Path, content: bytes | str, form: str) -> list[str]:
             'id,text\n1,"two\nlines"\n2,"a ""b"" c"\n',
             [{"id": "1", "text": "two\nlines"}, {"id": "2", "text": 'a "b" c'}],
         ),
-        ('"id","te,xt"\n007,\n', [{"id": "007", "te,xt": ""}]),
+        ('"id","co,de"\n007,\n', [{"id": "007", "co,de": ""}]),
         ("id\n1\n\n2\n\n", [{"id": "1"}, {"id": "2"}]),
         ("\nid\n1\n", [{"id": "1"}]),
         ("id,text\n1,\u2028\x00\n", [{"id": "1", "text": "\u2028\x00"}]),
