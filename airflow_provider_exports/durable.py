@@ -46,6 +46,8 @@ class Record:
     """Whether the task has had all it wanted of the export."""
     recreated: int = 0
     """How many exports before it failed or expired, since the task was last cleared."""
+    nothing: bool = False
+    """Whether the vendor has surely made nothing, or stopped it: no try needs to look for it."""
     wait_until: float | None = None
     """When the wait for it ends, epoch seconds."""
 
@@ -72,7 +74,6 @@ class Record:
 class _Store(Protocol):
     def get(self, key: str) -> Any: ...
     def set(self, key: str, value: Any, *, retention: timedelta | None) -> None: ...
-    def delete(self, key: str) -> None: ...
 
 
 class TaskMemory:
@@ -133,14 +134,8 @@ class TaskMemory:
             self.write(replace(self.record, **changes))
 
     def forget(self) -> None:
-        """Take back what was written: nothing was created."""
-        self.record = None
-        if self._store is None:
-            return
-        try:
-            self._store.delete(KEY)
-        except Exception as error:  # noqa: BLE001 - each backend raises its own
-            self._give_up(error)
+        """Write down that nothing is left at the vendor."""
+        self.note(export_id=None, started=True, done=False, nothing=True, wait_until=None)
 
     @property
     def lasting(self) -> bool:

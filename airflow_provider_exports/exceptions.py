@@ -81,6 +81,9 @@ class ExportError(Exception):
     permanent: ClassVar[bool] = False
     advice: ClassVar[str] = ""
 
+    unanswered_at: float | None = None
+    """When an earlier create of the same payload got no answer, epoch seconds: it may yet show up."""
+
     def __init__(
         self,
         message: str,
@@ -173,9 +176,6 @@ class ExportConflict(ExportError):
     """The vendor runs another export that excludes this one; this one was not created."""
 
     advice = "Wait until the other export has ended, or let the task wait with on_conflict='wait'."
-
-    unanswered_at: float | None = None
-    """When an earlier create of the same payload got no answer, epoch seconds: it may yet show up."""
 
 
 class VendorUnavailable(ExportError):

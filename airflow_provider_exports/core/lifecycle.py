@@ -348,8 +348,8 @@ class Lifecycle:
                     return found
                 if unknown.created or not again:
                     raise
-            except ExportConflict as conflict:
-                conflict.unanswered_at = None if again else started
+            except ExportError as error:
+                error.unanswered_at = None if again else started
                 raise
             again = False
             yield info("%s: the unanswered create left nothing behind; creating again", self.vendor.name)

@@ -26,6 +26,7 @@ from airflow_provider_exports.exceptions import (
     ExportTimedOut,
     RateLimited,
     UnexpectedResponse,
+    UnknownStatus,
     VendorUnavailable,
 )
 
@@ -60,7 +61,6 @@ class Watch:
         "_poll",
         "_run",
         "_seen",
-        "_started",
         "_until",
         "_vendor",
         "deadline",
@@ -68,6 +68,7 @@ class Watch:
         "interval",
         "next_look",
         "notes",
+        "started",
     )
 
     def __init__(
@@ -94,7 +95,8 @@ class Watch:
         """When the wait ends, epoch seconds."""
         self._poll = poll or vendor.settings.poll
         self._known, self._chance = known, chance
-        self._started = now
+        self.started = now
+        """When the wait began, epoch seconds."""
         self._looks = self._failures = 0
         self._asked = 0.0
         self._seen: Export | None = None
@@ -142,7 +144,9 @@ class Watch:
         :raises ExportExpired: it had been there, and is gone.
         """
         self._asked = 0.0
-        if isinstance(error, (VendorUnavailable, UnexpectedResponse)):
+        if isinstance(error, (VendorUnavailable, UnexpectedResponse)) and not isinstance(
+            error, UnknownStatus
+        ):
             # Being told to slow down is an answer, not a failure; the deadline bounds it.
             self._failures += not isinstance(error, RateLimited)
             if self._failures >= self._vendor.settings.max_poll_failures:
@@ -151,7 +155,7 @@ class Watch:
             counts = (self._looks + 1, self._failures)
             self.notes.append(warning("%s (look %d, failed in a row: %d)", error, *counts))
         elif isinstance(error, ExportNotFound):
-            if now - self._started > NOT_FOUND_GRACE:
+            if now - self.started > NOT_FOUND_GRACE:
                 raise (vanished(error) if self._known or self._seen is not None else error) from None
             told = (self._vendor.name, self.export_id)
             self.notes.append(info("%s export %s: not visible yet", *told))
@@ -188,7 +192,7 @@ class Watch:
         if seen is not None and not seen.documented:
             return unknown_status(seen, self._vendor.secrets)
         state = f"still {seen.state}" if seen else "never seen"
-        waited = now - self._started
+        waited = now - self.started
         return ExportTimedOut(
             f"{state} after {waited:.0f} s.", vendor=self._vendor.name, export_id=self.export_id
         )

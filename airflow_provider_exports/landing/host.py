@@ -309,9 +309,9 @@ class FileHost:
         }
         if status == 200:
             length = headers.get("Content-Length", "")
-            if length and not _LENGTH.fullmatch(length):
-                raise DownloadIncomplete(f"{file.name}: the file host announces a length that is no number.")
-            size = int(length) if length else None
+            if length.isdecimal() and not _LENGTH.fullmatch(length):
+                raise DownloadIncomplete(f"{file.name}: the file host announces a length that cannot be.")
+            size = int(length) if length.isdecimal() else None
             chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
             return Body(
                 start=0,

@@ -78,30 +78,30 @@ def land(
             with contextlib.closing(make_host()) as host:
                 fetched = fetch_all(host, links, export, names, staging / "files", vendor, log)
             links.check_run()
+            landed = _landed(
+                vendor, export, names, fetched, staging / "files", comma, unpack=unpack, as_jsonl=as_jsonl
+            )
+            # What they became may have other names, of which nobody knew before.
+            target.make_way(owner, [one.name for one in landed if one.name not in names])
+            if vendor.settings.file_mode:
+                for file in landed:
+                    (staging / "files" / file.name).chmod(int(vendor.settings.file_mode, 8))
+            told = export.result()
+            manifest = Manifest(
+                vendor=export.vendor,
+                export_id=export.export_id,
+                identity=own,
+                owner=owner,
+                unpacked=unpack,
+                as_jsonl=as_jsonl,
+                files=tuple(landed),
+                created_at=told["created_at"],
+                expires_at=told["expires_at"],
+                landed_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+                payload=payload,
+                payload_sha256=None if payload is None else fingerprint(payload),
+            )
             try:
-                landed = _landed(
-                    vendor, export, names, fetched, staging / "files", comma, unpack=unpack, as_jsonl=as_jsonl
-                )
-                # What they became may have other names, of which nobody knew before.
-                target.make_way(owner, [one.name for one in landed if one.name not in names])
-                if vendor.settings.file_mode:
-                    for file in landed:
-                        (staging / "files" / file.name).chmod(int(vendor.settings.file_mode, 8))
-                told = export.result()
-                manifest = Manifest(
-                    vendor=export.vendor,
-                    export_id=export.export_id,
-                    identity=own,
-                    owner=owner,
-                    unpacked=unpack,
-                    as_jsonl=as_jsonl,
-                    files=tuple(landed),
-                    created_at=told["created_at"],
-                    expires_at=told["expires_at"],
-                    landed_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-                    payload=payload,
-                    payload_sha256=None if payload is None else fingerprint(payload),
-                )
                 target.publish(staging, manifest, replaced)
             except BaseException as error:
                 if not getattr(error, "permanent", False):

@@ -454,7 +454,7 @@ class Transfer:
             self._put(part, memoryview(chunk), body.stop)
             size = self._current().size if part.end is None else None
             if size is not None and part.at > size:
-                raise self._over(f"more came than the {size} bytes that the vendor announced.")
+                raise self._over(f"the file host sends more bytes, the vendor announced {size}.")
             self._save()
             if self._stop.is_set() or self._error is not None:
                 raise Stopped

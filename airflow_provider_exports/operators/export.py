@@ -239,9 +239,13 @@ class CreateExportOperator(BaseOperator):
         record, unanswered_at = memory.recall(), None
         if record is None:
             # Where Airflow remembers, nothing was created; but it may not have remembered in that try.
-            asked = not memory.lasting or Capability.FIND in self.hook.vendor.capabilities
+            asked = not memory.lasting or (
+                memory.generation == 0 and Capability.FIND in self.hook.vendor.capabilities
+            )
             if memory.retried and memory.run_started and asked and not self.reuse_existing:
                 unanswered_at = memory.run_started
+        elif record.nothing:
+            self._recreated = record.recreated if record.generation == memory.generation else 0
         elif record.done and record.generation != memory.generation:
             self.log.info("Cleared after export %s was done: another one is created.", record.export_id)
         elif not record.same_request(self._new_record(payload)):
@@ -279,7 +283,8 @@ class CreateExportOperator(BaseOperator):
                 return None
             raise
         self.log.info("%s export %s: taken up from an earlier try", export.vendor, export.export_id)
-        self._memory.note(done=False, generation=self._memory.generation, recreated=self._recreated)
+        anew = {"wait_until": None} if cleared else {}
+        self._memory.note(done=False, generation=self._memory.generation, recreated=self._recreated, **anew)
         return export
 
     def _spend(self, error: ExportFailed | ExportExpired) -> None:
@@ -342,7 +347,7 @@ class CreateExportOperator(BaseOperator):
             self._note_known(error)
             raise
         except ExportError as error:
-            self._forget_unless(unanswered_at or error.export_id)
+            self._forget_unless(error.unanswered_at or unanswered_at or error.export_id)
             self._note_known(error)
             raise
         memory.note(export_id=export.export_id, wait_until=time.time() + self._wait_timeout())
@@ -476,7 +481,7 @@ class RunExportOperator(CreateExportOperator):
                     raise not_understood()
                 self._export_id = awaited[0]
                 # A wait again, if a short one: the vendor may be unwell in the very minute we come back.
-                export = self.hook.wait_for_export(awaited[0], timeout=_RESUME_SECONDS)
+                export = self.hook.wait_for_export(awaited[0], timeout=_RESUME_SECONDS, known=True)
                 return self._finish(context, export)
             except ExportTimedOut as error:
                 if awaited is None:
@@ -507,7 +512,7 @@ class RunExportOperator(CreateExportOperator):
     def on_kill(self) -> None:
         """Cancel the export if somebody has ended the task."""
         export_id = getattr(self, "_export_id", None)
-        if not self.cancel_on_kill or export_id is None:
+        if not self.cancel_on_kill or self.reuse_existing or export_id is None:
             return
         # A thread of its own: the main one may hold the channel to Airflow while this interrupts it.
         thread = threading.Thread(target=self._cancel_if_unwanted, args=(export_id,), daemon=True)
@@ -524,18 +529,23 @@ class RunExportOperator(CreateExportOperator):
             return
         self._cancel(export_id)
 
-    def _cancel(self, export_id: str) -> None:
+    def _cancel(self, export_id: str) -> bool:
         try:
-            self.hook.cancel_export(export_id)
+            return self.hook.cancel_export(export_id)
         except ExportError as error:
             self.log.warning("It could not be cancelled: %s", error)
+            return False
 
     def _too_late(self, error: ExportTimedOut) -> None:
         """Raise the error, after the vendor was told to stop where that is asked for."""
-        if self.on_timeout == "cancel" and error.export_id is not None and not self.reuse_existing:
-            self._cancel(error.export_id)
-            self._memory.forget()
+        if error.export_id is not None:
+            self._cancel_late(error.export_id)
         raise error
+
+    def _cancel_late(self, export_id: str) -> None:
+        # One that goes on, or is ready after all, is the next try's.
+        if self.on_timeout == "cancel" and not self.reuse_existing and self._cancel(export_id):
+            self._memory.forget()
 
     def _awaited_id(self) -> str | None:
         record = self._memory.recall()
@@ -581,6 +591,7 @@ class RunExportOperator(CreateExportOperator):
     def _once_more(self, error: ExportFailed | ExportExpired) -> Export:
         self._spend(error)
         self._export_id = None
+        self._memory.note(recreated=self._recreated)
         self._memory.forget()
         return self._create(None)
 
@@ -595,9 +606,7 @@ class RunExportOperator(CreateExportOperator):
                 self._too_late(error)
                 raise
             except AirflowTaskTimeout:
-                if self.on_timeout == "cancel" and not self.reuse_existing:
-                    self._cancel(export.export_id)
-                    self._memory.forget()
+                self._cancel_late(export.export_id)
                 raise
             return self._finish(context, found)
         # A quick export needs no trigger, and a trigger that fires soon can lose the task.

@@ -15,9 +15,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import astuple, replace
+from datetime import timedelta
 from types import TracebackType
 from typing import Any
-from weakref import WeakKeyDictionary
+
+from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_exports.core.lifecycle import Lifecycle
 from airflow_provider_exports.core.model import Export, ExportState
@@ -26,6 +28,7 @@ from airflow_provider_exports.core.retry import ONCE
 from airflow_provider_exports.core.vendor import Capability, Vendor
 from airflow_provider_exports.core.watch import Watch
 from airflow_provider_exports.exceptions import (
+    AuthenticationFailed,
     ExportError,
     ExportNotFound,
     ExportRejected,
@@ -41,6 +44,8 @@ TAKEN_ALONG = 0.25
 """A look that is due within this part of its interval is taken along by one that is due now."""
 SHORTEST_ROUND = 1.0
 """Seconds between two rounds of looks at least."""
+LONGEST_ROUND = 60.0
+"""Seconds after which single reads that are left are put off, so that deadlines are seen."""
 EXPECTED_ROWS = 25
 """Rows on a page of a list, until a list has told."""
 REMEMBERED = 20
@@ -157,13 +162,17 @@ class Poller:
                     self._next_round = self._clock() + SHORTEST_ROUND
                     due = self._due()
                     if due:
+                        before = transport.requests
                         await self._round(transport, due)
+                        self._measure(transport.requests - before)
         except BaseException as error:
             # Whoever waits must hear of it, also when the loop is being closed.
-            self._log.warning("Waiting on %s has failed: %s", self.vendor.name, type(error).__name__)
+            if self._waiters:
+                self._log.warning("Waiting on %s has failed: %s", self.vendor.name, type(error).__name__)
             told = error if isinstance(error, Exception) else RuntimeError("the poller was stopped")
             for waiter in self._waiters:
-                waiter.fail(told)
+                if not waiter.over:
+                    waiter.fail(told)
                 waiter.wake()
             if told is not error:
                 raise
@@ -201,11 +210,11 @@ class Poller:
                 if not watch.is_due(now):
                     if watch.next_look - now <= TAKEN_ALONG * watch.interval:
                         soon.append(waiter)
-                elif held:
-                    # The vendor wants to be left alone; only a deadline ends a wait now.
-                    watch.plan(now)
-                else:
+                elif not held:
                     due.append(waiter)
+                elif now >= watch.deadline:
+                    # The vendor wants to be left alone; only this ends a wait now.
+                    watch.plan(now)
             except ExportError as error:
                 waiter.fail(error)
                 waiter.wake()
@@ -225,26 +234,35 @@ class Poller:
         if Capability.GET_MANY in self.vendor.capabilities:
             size = self.vendor.max_batch
             for start in range(0, len(due), size):
-                await self._batch(transport, due[start : start + size])
+                if self._clock() >= self._hold_until:
+                    await self._batch(transport, due[start : start + size], [0] * 2 * size.bit_length())
         elif self._by_list(due):
             await self._list(transport, due)
         else:
             await self._singles(transport, due)
 
-    async def _batch(self, transport: AsyncTransport, due: Sequence[_Waiter]) -> None:
+    async def _batch(self, transport: AsyncTransport, due: Sequence[_Waiter], splits: list[int]) -> None:
+        """Look at many at once.
+
+        :param splits: how often a batch may still be halved: when that does not find the export which spoils
+            the answer, it is not about one.
+        """
         ids = list(dict.fromkeys(waiter.watch.export_id for waiter in due))
         try:
             found = await transport.run(self.lifecycle.call(self.vendor.get_many(ids), retry=ONCE))
-        except (UnexpectedResponse, ExportRejected) as error:
-            if len(due) == 1:
+        except Exception as error:  # noqa: BLE001 - of any kind, it may concern one export only
+            odd = isinstance(error, (UnexpectedResponse, ExportRejected)) or not isinstance(
+                error, ExportError
+            )
+            if not odd or len(due) == 1 or not splits:
                 await self._failed(due, error)
                 return
             # One export that cannot be read must not hide the others.
+            splits.pop()
             middle = len(due) // 2
             for half in (due[:middle], due[middle:]):
-                await self._batch(transport, half)
-        except ExportError as error:
-            await self._failed(due, error)
+                if self._clock() >= self._hold_until:
+                    await self._batch(transport, half, splits)
         else:
             await self._found(due, found)
 
@@ -253,11 +271,11 @@ class Poller:
         before = transport.requests
         try:
             rows = await transport.run(self.lifecycle.call(self.vendor.list_since(since), retry=ONCE))
-        except (UnexpectedResponse, ExportRejected):
-            await self._singles(transport, due)
-            return
-        except ExportError as error:
-            await self._failed(due, error)
+        except Exception as error:  # noqa: BLE001 - as above
+            if isinstance(error, ExportError) and not isinstance(error, (UnexpectedResponse, ExportRejected)):
+                await self._failed(due, error)
+            else:
+                await self._singles(transport, due)
             return
         self._pages = transport.requests - before
         found = {export.export_id: export for export in rows}
@@ -270,25 +288,37 @@ class Poller:
         waiting: dict[str, list[_Waiter]] = {}
         for waiter in due:
             waiting.setdefault(waiter.watch.export_id, []).append(waiter)
-        queue = deque(waiting.items())
+        now = self._clock()
+        # Who has no more time comes first, then who has waited longest.
+        queue = deque(
+            sorted(
+                waiting.items(), key=lambda one: (one[1][0].watch.deadline > now, one[1][0].watch.next_look)
+            )
+        )
 
-        async def look() -> None:
+        async def look(*, alone: bool = False) -> None:
             export_id, waiters = queue.popleft()
             try:
                 export = await transport.run(self.lifecycle.check(export_id, retry=ONCE))
-            except ExportError as error:
+            except AuthenticationFailed as error:
+                # Another look may just be replacing the token, so these are due again; but what is refused
+                # to one that is alone is refused to all.
+                if alone:
+                    queue.clear()
+                    await self._failed(due, error)
+            except Exception as error:  # noqa: BLE001 - it concerns this export
                 await self._failed(waiters, error)
             else:
                 await self._found(waiters, {export_id: export})
 
         async def look_on() -> None:
-            # Those that are left when the vendor asks for a pause are due after it.
-            while queue and self._clock() >= self._hold_until:
+            # Those that are left when the vendor asks for a pause, or is slow, are due in another round.
+            while queue and self._hold_until <= self._clock() < now + LONGEST_ROUND:
                 await look()
 
         if queue:
             # Alone: where there is a login, the others find its token.
-            await look()
+            await look(alone=True)
             await asyncio.gather(*(look_on() for _ in range(min(SINGLES_AT_ONCE, len(queue)))))
 
     async def _found(self, due: Iterable[_Waiter], found: dict[str, Export]) -> None:
@@ -303,6 +333,8 @@ class Poller:
                 if export.created_at is not None:
                     waiter.since = export.created_at.timestamp()
                 if watch.saw(export, now):
+                    # It may have been ready ever since the look before.
+                    Stats.timing("exports.wake_up", timedelta(seconds=watch.interval), tags=self._tags)
                     self._remember(export, now)
                     waiter.end(export)
                     return
@@ -310,12 +342,17 @@ class Poller:
 
         await self._each(due, learn)
 
-    async def _failed(self, due: Iterable[_Waiter], error: ExportError) -> None:
+    async def _failed(self, due: Iterable[_Waiter], error: Exception) -> None:
         now, trace = self._clock(), error.__traceback__
+        if isinstance(error, RateLimited):
+            Stats.incr("exports.throttled", tags=self._tags)
         if isinstance(error, RateLimited) and error.retry_after:
             self._hold_until = max(self._hold_until, now + error.retry_after)
 
         def learn(waiter: _Waiter) -> None:
+            if not isinstance(error, ExportError):
+                # A mistake of ours or of a plug-in: what it means for a wait, nobody knows.
+                raise error.with_traceback(trace)
             waiter.watch.failed(error.with_traceback(trace), now)
             waiter.watch.plan(now)
 
@@ -327,12 +364,24 @@ class Poller:
         for waiter in due:
             try:
                 learn(waiter)
-            except ExportError as error:
+            except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
                 waiter.fail(error)
             woken += waiter.wake()
             if woken >= WOKEN_AT_ONCE:
                 woken = 0
                 await asyncio.sleep(0)
+
+    def _measure(self, requests: int) -> None:
+        """Tell Airflow's metrics what a round was like."""
+        began = [waiter.watch.started for waiter in self._waiters if not waiter.over]
+        Stats.incr("exports.polls", tags=self._tags)
+        Stats.incr("exports.requests", requests, tags=self._tags)
+        Stats.gauge("exports.waiting", len(began), tags=self._tags)
+        Stats.gauge("exports.longest_wait", self._clock() - min(began) if began else 0.0, tags=self._tags)
+
+    @property
+    def _tags(self) -> dict[str, str]:
+        return {"vendor": self.vendor.name, "conn_id": self.vendor.connection.conn_id}
 
     def _remember(self, export: Export, now: float) -> None:
         if export.created_at is not None and export.state is ExportState.READY:
@@ -412,9 +461,7 @@ class _Connected:
         self.until = 0.0
 
 
-_CONNECTED: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str | None], _Connected]] = (
-    WeakKeyDictionary()
-)
+_CONNECTED: dict[asyncio.AbstractEventLoop, dict[tuple[str, str | None], _Connected]] = {}
 
 
 async def connected(conn_id: str, vendor: str | None, read: Callable[[], Awaitable[Vendor]]) -> Poller:
@@ -426,7 +473,13 @@ async def connected(conn_id: str, vendor: str | None, read: Callable[[], Awaitab
     :param vendor: name of the vendor that the connection must be of.
     :param read: reads the connection.
     """
+    for loop in [loop for loop in _CONNECTED if loop.is_closed()]:
+        del _CONNECTED[loop]
     known = _CONNECTED.setdefault(asyncio.get_running_loop(), {})
+    for other in known.values():
+        if other.poller is not None and not other.poller.alive:
+            # It holds credentials.
+            other.poller = None
     one = known.setdefault((conn_id, vendor), _Connected())
     async with one.lock:
         if one.poller is None or not one.poller.alive or time.monotonic() >= one.until:

@@ -16,7 +16,7 @@ from airflow_provider_exports.triggers.export import EVENT_VERSION
 SEEN = "seen"
 """Key in the asset's state store (Airflow 3.3)."""
 MOST_SEEN = 1000
-"""Exports that are remembered, the newest; a list of a vendor holds fewer that are ready."""
+"""Exports that are remembered, the newest, of those that the vendor does not show any more."""
 LONGEST_PAUSE = 3600.0
 """Seconds between two looks at most, while they fail."""
 
@@ -90,10 +90,12 @@ class ExportReadyTrigger(BaseEventTrigger):
             pause = trigger.poll_interval
             try:
                 found = await trigger._look()
-            except ExportError as error:
+            except Exception as error:  # noqa: BLE001 - a watcher that ends is not started again
                 failures += 1
-                pause = min(max(error.retry_after or 0.0, pause * 2**failures), LONGEST_PAUSE)
-                trigger.log.warning("%s Next look in %.0f s.", error, pause)
+                asked = getattr(error, "retry_after", None) or 0.0
+                pause = max(asked, min(pause * 2 ** min(failures, 12), LONGEST_PAUSE))
+                said = error if isinstance(error, ExportError) else type(error).__name__
+                trigger.log.warning("%s Next look in %.0f s.", said, pause)
             else:
                 failures = 0
                 yield found
@@ -111,7 +113,9 @@ class ExportReadyTrigger(BaseEventTrigger):
                 continue
             for key in [key for key in found if key not in seen]:
                 yield TriggerEvent(found[key])  # type: ignore[no-untyped-call]
-                seen = [*seen, key][-MOST_SEEN:]
+                # What is still listed is never forgotten, or it would be told again.
+                gone = [one for one in seen if one not in found][-MOST_SEEN:]
+                seen = [*gone, *(one for one in seen if one in found), key]
                 await self._remember(seen)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from airflow_provider_exports.operators.medable import MedableRunExportOperator
 from airflow_provider_exports.operators.mews import MewsCreateExportOperator, MewsRunExportOperator
 from airflow_provider_exports.operators.onna import OnnaRunExportOperator
 from airflow_provider_exports.simulator import Simulator
+from tests.airflow.both_modes import fire
 from tests.airflow.conftest import Connect
 from tests.airflow.tries import TaskInstance, creates
 
@@ -210,7 +212,7 @@ def test_timeout_cancels_where_the_vendor_can(
     deleted = len(simulator.requests(vendor, "delete")) if vendor == "medable" else 0
     assert deleted == (vendor == "medable")
     if vendor == "medable":
-        assert record(task) is None
+        assert record(task)["nothing"]
 
 
 def test_deadline_outlives_a_worker(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +243,7 @@ def test_store_that_does_not_work_costs_no_export(
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no such table")
 
-    for method in ("get", "set", "delete"):
+    for method in ("get", "set"):
         monkeypatch.setattr(type(task.store), method, broken)
     assert task.run()["state"] == "ready"
 
@@ -319,3 +321,120 @@ def test_kill_before_anything_was_created() -> None:
     """There is nothing to cancel, and no error of its own."""
     mews(True)().on_kill()
     mews(True, cancel_on_kill=False)().on_kill()
+
+
+def down(*_: Any, **__: Any) -> Any:
+    raise errors.VendorUnreachable("no connection.")
+
+
+def test_retry_after_a_clear_does_not_find_what_was_done(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cleared while its run goes on, and unlucky once: the old export is not the new one."""
+    task = TaskInstance(simulator, medable(False), lasting=True)
+    first = task.run()["export_id"]
+    simulator.advance(3600)
+    started = task.run_started
+    task.clear()
+    task.run_started = started
+    with monkeypatch.context() as patch:
+        patch.setattr(ExportHook, "create_prepared", down)
+        with pytest.raises(errors.VendorUnreachable):
+            task.run()
+    assert task.run()["export_id"] != first
+
+
+def test_export_of_another_task_is_left_to_it(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same payload in the same run: who knows that nothing was made does not look."""
+    one, other = (TaskInstance(simulator, medable(False), lasting=True) for _ in range(2))
+    first = one.run()["export_id"]
+    with monkeypatch.context() as patch:
+        patch.setattr(ExportHook, "create_prepared", down)
+        with pytest.raises(errors.VendorUnreachable):
+            other.run()
+    assert other.run()["export_id"] != first
+
+
+def test_what_could_not_be_cancelled_is_taken_up(simulator: Simulator, deferrable: bool) -> None:
+    """Mews goes on whatever is asked of it."""
+    simulator.configure("mews", ready_after_seconds=2000)
+    task = TaskInstance(simulator, mews(deferrable, timeout=1000, on_timeout="cancel"), lasting=True)
+    with pytest.raises(errors.ExportTimedOut):
+        task.run()
+    simulator.advance(1500)
+    assert task.run()["state"] == "ready"
+    assert creates(simulator, "mews") == 1
+
+
+def test_kill_leaves_an_export_that_others_use(simulator: Simulator) -> None:
+    """It was there before: who made it wants it."""
+    simulator.configure("medable", outcome="never")
+    TaskInstance(simulator, medable(True), lasting=True).start()
+    user = TaskInstance(simulator, medable(True, reuse_existing=True), lasting=True)
+    user.start()
+    assert creates(simulator, "medable") == 1
+    user.state = "failed"
+    assert user.operator is not None
+    user.operator.on_kill()
+    assert simulator.requests("medable", "delete") == []
+
+
+def test_gone_between_event_and_worker(simulator: Simulator) -> None:
+    """The trigger has seen it ready, the worker comes late: expired, and created anew if that is wanted."""
+    task = TaskInstance(simulator, medable(True, recreate_if_expired=True), lasting=True)
+    task.start()
+    deferred = task.deferred
+    assert deferred is not None
+    event = fire(deferred.trigger)
+    ExportHook("medable_default").delete_export(simulator.exports("medable")[0].id)
+    simulator.advance(5000)
+    task.deferred = None
+    kwargs = {"event": event, **(deferred.kwargs or {})}
+    task._step(lambda one: one.resume_execution(deferred.method_name, kwargs, task.context()))
+    while task.deferred is not None:
+        task.resume()
+    assert len(simulator.requests("medable", "create")) == 2
+
+
+def test_count_of_recreations_survives_bad_luck(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vendor fails each export, and every other create does not get through: two exports all the same."""
+    simulator.configure("medable", outcome="failed")
+    task = TaskInstance(simulator, medable(False), lasting=True, retries=6)
+    create, tries = ExportHook.create_prepared, itertools.count()
+
+    def flaky(hook: ExportHook, *arguments: Any, **named: Any) -> Any:
+        return down() if next(tries) % 2 else create(hook, *arguments, **named)
+
+    monkeypatch.setattr(ExportHook, "create_prepared", flaky)
+    assert isinstance(task.until_it_ends(), AirflowFailException)
+    assert creates(simulator, "medable") == 2
+
+
+def test_cleared_task_has_all_its_time(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadline was that of the tries before."""
+    simulator.configure("medable", ready_after_seconds=20_000)
+    task = TaskInstance(simulator, medable(False, timeout=12_000), lasting=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(ExportHook, "wait_for_export", down)
+        with pytest.raises(errors.VendorUnreachable):
+            task.run()
+    simulator.advance(9900)
+    task.clear()
+    assert task.run()["state"] == "ready"
+
+
+def test_unknown_status_fails_at_once_where_that_is_set(
+    simulator: Simulator, connect: Connect, deferrable: bool
+) -> None:
+    """Not after ten looks."""
+    connect("medable", unknown_status="fail")
+    simulator.configure("medable", outcome="never")
+    for operation in ("get", "list"):
+        simulator.fail_next("medable", operation, fault="unknown_status", times=None)
+    began = simulator.now()
+    task = TaskInstance(simulator, medable(deferrable), lasting=True)
+    with pytest.raises(errors.UnknownStatus):
+        task.run()
+    assert (simulator.now() - began).total_seconds() < 60

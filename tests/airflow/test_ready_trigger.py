@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_exports.hooks.export import ExportHook
 from airflow_provider_exports.hooks.giosg import GiosgHook
 from airflow_provider_exports.simulator import Simulator
 from airflow_provider_exports.triggers import ready as module
@@ -125,3 +126,56 @@ def test_who_looks_at_the_same_shares_the_looks() -> None:
         ExportReadyTrigger("c", "giosg", poll_interval=5).shared_stream_key(),
     }
     assert len(keys) == 4
+
+
+def test_watcher_outlives_a_connection_that_is_gone(time: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks again, later and later, and goes on when the connection is back."""
+    time.configure("giosg", ready_after_seconds=10)
+    store = Store()
+    asyncio.run(store.aset("seen", []))
+    wanted = create(time, 1)
+    get = ExportHook.aget_vendor
+    looks = [0]
+
+    async def sometimes(hook: ExportHook) -> Any:
+        looks[0] += 1
+        if looks[0] < 20:
+            raise LookupError("no such connection")
+        return await get(hook)
+
+    monkeypatch.setattr(ExportHook, "aget_vendor", sometimes)
+    assert [told["export_id"] for told in events(1, store)] == [wanted]
+
+
+def test_long_list_is_told_once(time: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More are ready than are remembered of what is gone: none of them is told again."""
+    monkeypatch.setattr(module, "MOST_SEEN", 2)
+    time.configure("giosg", ready_after_seconds=10)
+    before = []
+    for day in range(1, 6):
+        before.append(create(time, day))
+        time.advance(100)
+    store = Store()
+    asyncio.run(store.aset("seen", before))
+    wanted = create(time, 10)
+    time.advance(100)
+    trigger = ExportReadyTrigger("giosg_default", "giosg")
+    trigger.asset_state_store = store
+
+    async def three_looks() -> list[str]:
+        told: list[str] = []
+        looks = 0
+
+        async def stream() -> Any:
+            nonlocal looks
+            async for found in ExportReadyTrigger.open_shared_stream(trigger.serialize()[1]):
+                looks += 1
+                if looks > 3:
+                    return
+                yield found
+
+        async for event in trigger.filter_shared_stream(stream()):
+            told.append(event.payload["export_id"])
+        return told
+
+    assert asyncio.run(three_looks()) == [wanted]

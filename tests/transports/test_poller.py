@@ -9,6 +9,7 @@ import logging
 import traceback
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -425,6 +426,108 @@ def test_unforeseen_error_reaches_all(world: World) -> None:
 
     found = world.run(*waits(world, poller(world, Broken), 3, ready_after=0))
     assert states(found) == {ZeroDivisionError}
+
+
+def test_metrics_tell_how_many_wait_and_what_that_costs(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Polls, requests, who waits and for how long, who was told to slow down, and how late one is woken."""
+    seen: dict[str, list[Any]] = {}
+    tags: set[tuple[tuple[str, str], ...]] = set()
+
+    def tell(name: str, value: Any = 1, **more: Any) -> None:
+        seen.setdefault(name, []).append(value)
+        tags.add(tuple(sorted(more["tags"].items())))
+
+    monkeypatch.setattr(module, "Stats", SimpleNamespace(incr=tell, gauge=tell, timing=tell))
+    refused = iter([ok({}, 429, retry_after="60")])
+    world.refuse = lambda *_: next(refused, None)
+    world.run(*waits(world, poller(world, Batch), 3, ready_after=200))
+    assert seen["exports.requests"] == [1] * len(seen["exports.polls"])
+    assert (seen["exports.waiting"][0], seen["exports.waiting"][-1]) == (3, 0)
+    assert seen["exports.longest_wait"][1] >= 60
+    assert seen["exports.throttled"] == [1]
+    assert len(seen["exports.wake_up"]) == 3
+    assert tags == {(("conn_id", "c"), ("vendor", "batch"))}
+
+
+def test_page_in_place_of_every_answer_is_not_asked_for_by_each(world: World) -> None:
+    """It is not about one export: halving stops, and the round costs a few dozen requests."""
+    world.refuse = lambda *_: Response(200, {}, b"<html>")
+    one = poller(world, Batch, max_poll_failures=1)
+    found = world.run(*waits(world, one, 1000, ready_after=0))
+    assert states(found) == {UnexpectedResponse}
+    assert len(world.requests) < 50
+
+
+def test_credentials_that_end_do_so_for_single_reads_too(world: World) -> None:
+    """One read tells; the others are not asked for."""
+    world.refuse = lambda *_: ok({}, 401)
+    found = world.run(*waits(world, poller(world, Single), 100, ready_after=0))
+    assert states(found) == {AuthenticationFailed}
+    assert len(world.requests) == 1
+
+
+def test_token_that_dies_in_a_round_fails_nobody(world: World) -> None:
+    """Eight reads are refused at once, one logs in: the others come again."""
+
+    class Session(Single):
+        capabilities = frozenset({Capability.LOGIN})
+
+        def login(self) -> Flow[str]:
+            response = yield Request("POST", "/login", signed=False, operation="login")
+            return str(response.json()["token"])
+
+    answer, token, died = world.answer, ["t1"], [False]
+
+    def refusing(request: Request) -> Any:
+        if request.operation == "login":
+            return ok({"token": token[0]})
+        if len(world.requests) == 5 and not died[0]:
+            died[0], token[0] = True, "t2"
+        if request.headers.get("Authorization") != f"Bearer {token[0]}":
+            return ok({}, 401)
+        return answer(request)
+
+    world.answer = refusing  # type: ignore[method-assign]
+    world.slow = lambda _: 1.0
+    found = world.run(*waits(world, poller(world, Session), 20, ready_after=0))
+    assert died[0]
+    assert states(found) == {ExportState.READY}
+
+
+def test_deadline_is_seen_while_the_vendor_is_slow(world: World) -> None:
+    """Each read takes half a minute, and there are hundreds: who has no time left does not wait for all."""
+    one = poller(world, Single)
+    world.slow = lambda _: 30.0
+    ended: list[float] = []
+
+    async def hurried(wait: Any) -> None:
+        with pytest.raises(ExportTimedOut):
+            await wait
+        ended.append(world.now - START)
+
+    many = waits(world, one, 400, ready_after=5000)
+    world.ready_at["late"] = START + 9000
+    late = one.wait("late", logging.getLogger("waiter"), first_delay=10, deadline=START + 100)
+    world.run(hurried(late), *many)
+    assert 100 <= ended[0] < 300
+
+
+def test_mistake_about_one_export_is_its_own(world: World) -> None:
+    """A plug-in's parse stumbles over one row; the others are told as soon as ever."""
+
+    class Clumsy(Batch):
+        def parse(self, raw: Any, now: float) -> Export:
+            return (
+                Export("batch", raw["oops"], ExportState.READY)
+                if raw["id"] == "e3"
+                else super().parse(raw, now)
+            )
+
+    found = world.run(*waits(world, poller(world, Clumsy), 40, ready_after=0))
+    assert type(found.pop(3)) is KeyError
+    assert states(found) == {ExportState.READY}
 
 
 def test_poller_that_dies_leaves_nobody_waiting(world: World) -> None:
