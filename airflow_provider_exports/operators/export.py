@@ -193,7 +193,7 @@ class CreateExportOperator(BaseOperator):
         """Take up what an earlier try has created, or create the export, and go on with it."""
         with airflow_errors():
             self._remember(context)
-            return self._go_on(context, self._adopt_or_create(context))
+            return self._go_on(context, self._adopt_or_create())
 
     def resume_create(
         self,
@@ -229,7 +229,7 @@ class CreateExportOperator(BaseOperator):
         vendor = self.hook.vendor.name
         return self._memory.begin(vendor, self.conn_id, payload, time.time(), recreated=self._recreated)
 
-    def _adopt_or_create(self, context: Context) -> Export:
+    def _adopt_or_create(self) -> Export:
         from airflow_provider_exports.core.vendor import Capability
 
         memory = self._memory

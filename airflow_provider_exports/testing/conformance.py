@@ -47,7 +47,7 @@ __all__ = ["VendorConformance"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
-_HOSTILE_ID = "../../etc/passwd\n"
+_HOSTILE_ID = "../../etc/passwd :*?"
 _UNKNOWN_WORD = "AWordOfTomorrow"
 # An answer never needs more tries than this, whatever the connection says.
 _TRIES = 50
