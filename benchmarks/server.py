@@ -103,9 +103,14 @@ async def main(answer: str, delay: float, seconds: float) -> None:
     """Serve for ``seconds`` on a free port of this machine; the first line printed is the port."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", Server(answer, delay).handle)
-    runner = web.AppRunner(application, access_log=None)
+    await serve(application, seconds)
+
+
+async def serve(application: web.Application, seconds: float) -> None:
+    """Serve an application as :func:`main` says."""
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=512).start()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
     print(runner.addresses[0][1], flush=True)
     await asyncio.sleep(seconds)
     await runner.cleanup()

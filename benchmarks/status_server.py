@@ -20,6 +20,8 @@ from typing import Any
 
 from aiohttp import web
 
+from benchmarks.server import serve
+
 GIOSG_PAGE = 25
 """Rows of a page, as the vendor's collections once documented."""
 ROWS_TOLD = "exports told"
@@ -213,12 +215,7 @@ async def main(seconds: float) -> None:
     application = web.Application(client_max_size=64 * 2**20)
     application.router.add_route("*", "/-/{path:.*}", server.control)
     application.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
-    print(runner.addresses[0][1], flush=True)
-    await asyncio.sleep(seconds)
-    await runner.cleanup()
+    await serve(application, seconds)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,12 @@ from airflow_provider_exports.exceptions import (
     UnsafeLink,
     VendorUnavailable,
 )
-from airflow_provider_exports.transports.blocking import CONNECT_TIMEOUT, network_error, unsigned
+from airflow_provider_exports.transports.blocking import (
+    CONNECT_TIMEOUT,
+    leave_redirects,
+    network_error,
+    unsigned,
+)
 
 _MAX_REDIRECTS = 5
 _LARGEST_CHUNK = 4 * 1024 * 1024
@@ -213,8 +218,7 @@ class FileHost:
         self._connections = _Connections()
         for prefix in ("http://", "https://"):
             session.mount(prefix, _Adapter(self._connections, pool_maxsize=connections))
-        # Redirects are walked by hand; requests would read all of one first, to find out where it leads.
-        session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign,assignment]
+        leave_redirects(session)
         self._session = session
         self._vendor = vendor
         self._credentials = headers

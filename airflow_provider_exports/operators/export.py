@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -209,7 +209,7 @@ class CreateExportOperator(BaseOperator):
         with airflow_errors():
             awaited_export(event)
             self._remember(context, recreated)
-            return self._go_on(context, self._create(give_up_at, unanswered_at))
+            return self._go_on(context, self._create(self._checked(), give_up_at, unanswered_at))
 
     def _remember(self, context: Context, recreated: int = 0) -> None:
         self._ti = context.get("ti")
@@ -233,9 +233,9 @@ class CreateExportOperator(BaseOperator):
         from airflow_provider_exports.core.vendor import Capability
 
         memory = self._memory
-        if self.force_new:
-            return self._create(None)
         payload = self._checked()
+        if self.force_new:
+            return self._create(payload, None)
         record, unanswered_at = memory.recall(), None
         if record is None:
             # Where Airflow remembers, nothing was created; but it may not have remembered in that try.
@@ -262,7 +262,7 @@ class CreateExportOperator(BaseOperator):
                     unanswered_at = None
                 elif record.started:
                     return export
-        return self._create(None, unanswered_at)
+        return self._create(payload, None, unanswered_at)
 
     def _adopt(self, record: Record) -> Export | None:
         """Return the export of an earlier try; None if another one is to be created in its place."""
@@ -283,8 +283,12 @@ class CreateExportOperator(BaseOperator):
                 return None
             raise
         self.log.info("%s export %s: taken up from an earlier try", export.vendor, export.export_id)
-        anew = {"wait_until": None} if cleared else {}
-        self._memory.note(done=False, generation=self._memory.generation, recreated=self._recreated, **anew)
+        self._memory.note(
+            done=False,
+            generation=self._memory.generation,
+            recreated=self._recreated,
+            wait_until=None if cleared else record.wait_until,
+        )
         return export
 
     def _spend(self, error: ExportFailed | ExportExpired) -> None:
@@ -311,9 +315,10 @@ class CreateExportOperator(BaseOperator):
         self._check_kind(payload)
         return payload
 
-    def _create(self, give_up_at: float | None, unanswered_at: float | None = None) -> Export:
+    def _create(
+        self, payload: Payload, give_up_at: float | None, unanswered_at: float | None = None
+    ) -> Export:
         vendor, memory = self.hook.vendor, self._memory
-        payload = self._checked()
         now = time.time()
         settled_at = vendor.settled_at(payload) or 0.0
         # A window that lies in the future is a mistake and fails the check; one that has just ended is not,
@@ -507,7 +512,6 @@ class RunExportOperator(CreateExportOperator):
                         export_id=self._awaited_id(),
                     )
                 )
-                raise
 
     def on_kill(self) -> None:
         """Cancel the export if somebody has ended the task."""
@@ -536,7 +540,7 @@ class RunExportOperator(CreateExportOperator):
             self.log.warning("It could not be cancelled: %s", error)
             return False
 
-    def _too_late(self, error: ExportTimedOut) -> None:
+    def _too_late(self, error: ExportTimedOut) -> NoReturn:
         """Raise the error, after the vendor was told to stop where that is asked for."""
         if error.export_id is not None:
             self._cancel_late(error.export_id)
@@ -593,7 +597,7 @@ class RunExportOperator(CreateExportOperator):
         self._export_id = None
         self._memory.note(recreated=self._recreated)
         self._memory.forget()
-        return self._create(None)
+        return self._create(self._checked(), None)
 
     def _wait(self, context: Context, export: Export, deadline: float) -> Any:
         if not self.deferrable:
@@ -604,7 +608,6 @@ class RunExportOperator(CreateExportOperator):
                 )
             except ExportTimedOut as error:
                 self._too_late(error)
-                raise
             except AirflowTaskTimeout:
                 self._cancel_late(export.export_id)
                 raise

@@ -157,10 +157,15 @@ def unsigned(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
 
 
+def leave_redirects(session: requests.Session) -> None:
+    """Have the session read nothing of a redirect that is not followed."""
+    # It would read all of it, to find out where it leads.
+    session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign,assignment]
+
+
 def harden(session: requests.Session) -> None:
     """Have the session read nothing that was not asked for, and all else under :func:`time_limit`."""
-    # Where a redirect is not followed, requests would read all of it and find out where it leads.
-    session.get_redirect_target = lambda _answer: None  # type: ignore[method-assign,assignment]
+    leave_redirects(session)
     for adapter in session.adapters.values():
         if isinstance(adapter, requests.adapters.HTTPAdapter):
             # Not an adapter of our own: this one keeps connections alive as the HTTP provider wants it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -661,22 +662,25 @@ def test_folder_that_others_may_write_to_is_not_trusted(
     assert ours.stat().st_mode & 0o777 == 0o700
 
 
+def break_off(patch: pytest.MonkeyPatch, store: Any, at: int) -> None:
+    """Have the store take ``at`` files, and none after them."""
+    put, numbers = type(store).put_file, itertools.count()
+
+    def fails(self: Any, *paths: Any, **options: Any) -> Any:
+        if next(numbers) >= at:
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        return put(self, *paths, **options)
+
+    patch.setattr(type(store), "put_file", fails)
+
+
 @pytest.mark.parametrize("at", range(4))
 def test_publishing_to_a_store_fails(
     three: World, store: Any, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """What was put there already goes again."""
-    put, count = type(store).put_file, 0
-
-    def fails(self: Any, *paths: Any, **options: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count > at:
-            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-        return put(self, *paths, **options)
-
     with monkeypatch.context() as patch:
-        patch.setattr(type(store), "put_file", fails)
+        break_off(patch, store, at)
         with pytest.raises(DownloadError, match="reset"):
             three.land()
     assert store.find("/bucket") == []
@@ -691,17 +695,8 @@ def test_replacing_in_a_store_fails(
     """No manifest stands beside files that it does not fit, and the next try needs no help."""
     three.land(owner=OWNER, layout=SAME)
     another(three, b"1", b"2")
-    put, count = type(store).put_file, 0
-
-    def fails(self: Any, *paths: Any, **options: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count > at:
-            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-        return put(self, *paths, **options)
-
     with monkeypatch.context() as patch:
-        patch.setattr(type(store), "put_file", fails)
+        break_off(patch, store, at)
         if at < 4:
             with pytest.raises(DownloadError, match="reset"):
                 three.land(owner=OWNER, layout=SAME)
