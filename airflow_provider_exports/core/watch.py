@@ -103,6 +103,11 @@ class Watch:
         self.next_look = self._not_after_deadline(now + max(first_delay, run.due - now if run else 0.0))
         """When to look, epoch seconds."""
 
+    @property
+    def seen(self) -> bool:
+        """Whether a look has shown the export."""
+        return self._seen is not None
+
     def is_due(self, now: float) -> bool:
         """Return whether to look now.
 

@@ -17,14 +17,12 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_exports.core.model import ExportState
-from airflow_provider_exports.core.watch import NOT_FOUND_GRACE, expires_soon, raise_if_ended, reached
+from airflow_provider_exports.core.watch import reached
 from airflow_provider_exports.exceptions import (
+    ExportError,
     ExportNotFound,
     ExportTimedOut,
-    RateLimited,
-    UnexpectedResponse,
     UnknownStatus,
-    VendorUnavailable,
 )
 from airflow_provider_exports.operators.export import airflow_errors, as_seconds, retry_policy_or, run_window
 
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_exports.core.runs import RunWatch
+    from airflow_provider_exports.core.watch import Watch
     from airflow_provider_exports.hooks.export import ExportHook
 
 
@@ -81,9 +80,7 @@ class ExportSensor(BaseSensorOperator):
         self.run_due = run_due
         self.next_run_due = next_run_due
         self.own_pace = as_seconds(poke_interval)
-        self._failures = 0
-        self._seen = False
-        self._first_look: float | None = None
+        self._watch: Watch | None = None
         self.deferrable = deferrable
 
     @cached_property
@@ -123,7 +120,7 @@ class ExportSensor(BaseSensorOperator):
                 end_time=time.time() + self.timeout,
                 run_due=run.due if run else None,
                 next_run_due=run.next_due if run else None,
-                known=self._seen,
+                known=self._watch is not None and self._watch.seen,
             ),
             method_name="execute_complete",
         )
@@ -135,37 +132,26 @@ class ExportSensor(BaseSensorOperator):
             if run is not None and time.time() < run.due:
                 self.log.info("The run is due in %.0f s.", run.due - time.time())
                 return False
-            self._first_look = self._first_look or time.time()
+            if self._watch is None:
+                self._watch = self.hook.lifecycle.watch(
+                    self.export_id, time.time(), until=self.until, run=run
+                )
+            watch, now = self._watch, time.time()
+            over = False
             try:
                 export = self.hook.get_export(self.export_id)
-            except UnknownStatus:
-                raise
-            except ExportNotFound as error:
+            except ExportError as error:
                 # A rescheduled sensor starts anew with each look, and would never find out.
-                if self.reschedule or time.time() - self._first_look > NOT_FOUND_GRACE:
+                if self.reschedule and isinstance(error, ExportNotFound):
                     raise
-                self.log.info("%s It may only not be visible yet.", error)
-                return False
-            except (UnexpectedResponse, VendorUnavailable) as error:
-                self._failures += not isinstance(error, RateLimited)
-                if self._failures >= self.hook.vendor.settings.max_poll_failures:
-                    raise
-                self.log.warning("%s", error)
-                return False
-            self._failures = 0
-            self._seen = True
-            word = export.vendor_status or export.state
-            self.log.info("%s export %s: %s", export.vendor, export.export_id, word)
-            if run is not None and not run.shown_by(export, time.time()):
-                return False
-            if run is not None and run.guessed and export.state.finished:
-                self.log.warning("%s", run.guess(export))
-            if reached(export.state, self.until):
-                for note in expires_soon(export, time.time()):
-                    self.log.warning(note.message, *note.args)
-                return True
-            raise_if_ended(export, self.hook.vendor.secrets)
-            return False
+                watch.failed(error, now)
+            else:
+                over = watch.saw(export, now)
+            for note in watch.notes:
+                self.log.log(note.level, note.message, *note.args)
+            watch.notes.clear()
+            watch.plan(now)
+            return over
 
     def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> None:
         """Read what the trigger saw."""
