@@ -80,8 +80,8 @@ bench: $(call stamp,.venv-bench) ## Run the benchmarks, beside other providers
 
 .PHONY: test lint format typecheck docs screenshots new-vendor
 test: export AIRFLOW_HOME := $(CURDIR)/.airflow-test
-test: $(call stamp,.venv) ## Run the tests on the newest Airflow
-	$(BIN)/python -m pytest $(WITH)
+test: $(call stamp,.venv) ## Run the tests on the newest Airflow, in parallel (WITH="-n 0": one by one)
+	$(BIN)/python -m pytest -n auto $(WITH)
 
 lint: $(call stamp,.venv) ## Check style, format and spelling
 	$(BIN)/python -m ruff check .
@@ -112,7 +112,7 @@ wheel: $(call stamp,.venv) ## Build dist/: the sdist, and the wheel from it
 	@rm -rf dist
 	$(BIN)/python -m build --no-isolation
 
-test-wheel: wheel ## Run the tests against the built wheel, on the oldest and on the newest Airflow
+test-wheel: wheel ## Test the built wheel: all on the oldest Airflow, on the newest what an installation can break
 	.ci/test-wheel oldest $(WITH)
 	.ci/test-wheel newest $(WITH)
 

@@ -39,7 +39,7 @@ def tests(session: nox.Session, airflow: str) -> None:
     else:
         session.install("--editable", ".", *TEST_TOOLS, f"apache-airflow=={airflow}", *NEEDS.get(airflow, []))
     home = {"AIRFLOW_HOME": str(Path(session.create_tmp(), "airflow").absolute())}
-    session.run("python", "-m", "pytest", *session.posargs, env=home)
+    session.run("python", "-m", "pytest", "-n", "auto", *session.posargs, env=home)
 
 
 @nox.session(venv_backend="none")

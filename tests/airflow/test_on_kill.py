@@ -6,20 +6,10 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 from datetime import timedelta
-from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from airflow_provider_exports.hooks.connhex import ConnhexHook
-from airflow_provider_exports.simulator import Simulator
-from airflow_provider_exports.triggers.export import ExportTrigger
-from tests.airflow.conftest import set_connection
-
-if tuple(int(part) for part in version("apache-airflow").split(".")[:2]) < (3, 3):
-    pytest.skip("a trigger has no on_kill before Airflow 3.3", allow_module_level=True)
-
 from airflow.jobs.job import Job
 from airflow.jobs.triggerer_job_runner import TriggerRunner, TriggerRunnerSupervisor
 from airflow.models.base import Base
@@ -29,6 +19,11 @@ from airflow.sdk.execution_time.comms import TaskStatesResult
 from airflow.settings import engine
 from airflow.utils.session import create_session
 from sqlalchemy import delete
+
+from airflow_provider_exports.hooks.connhex import ConnhexHook
+from airflow_provider_exports.simulator import Simulator
+from airflow_provider_exports.triggers.export import ExportTrigger
+from tests.airflow.conftest import set_connection
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 
-# Forms and killed processes are tested in the newest Airflow only, and once, from the checkout: a wheel says
-# the same of them.
-_AIRFLOW = tuple(int(part) for part in version("apache-airflow").split(".")[:2])
+from tests.versions import AIRFLOW
+
+# All but the demo run in the newest Airflow only, and once, from the checkout: a wheel says the same of them.
 _CHECKOUT = Path(__file__).parents[2] / "airflow_provider_exports"
-collect_ignore = [] if _AIRFLOW >= (3, 3) and _CHECKOUT.is_dir() else ["test_forms.py", "test_killed.py"]
+_ALL = sorted(path.name for path in Path(__file__).parent.glob("test_*.py"))
+collect_ignore = (
+    [] if AIRFLOW >= (3, 3) and _CHECKOUT.is_dir() else [name for name in _ALL if name != "test_demo.py"]
+)

@@ -304,7 +304,8 @@ def test_parts_are_handed_out_from_the_front(parallel: World, monkeypatch: pytes
     path = parallel.add(lambda asked: GOOD(asked).but(pace=(4096, 0.002)))
     assert parallel.one() == BODY
     begins = [asked.range[0] for asked in parallel.server.of(path) if asked.range is not None]
-    assert begins == sorted(begins)
+    # Requests of two connections may arrive in the other order than they were made.
+    assert all(first < later for at, first in enumerate(begins) for later in begins[at + 2 :])
     assert len(begins) > 3
 
 
