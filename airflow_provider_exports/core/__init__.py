@@ -3,6 +3,7 @@
 from airflow_provider_exports.core.auth import Auth, BodyFields, HeaderToken, Signing
 from airflow_provider_exports.core.lifecycle import Lifecycle
 from airflow_provider_exports.core.model import (
+    Content,
     Datasource,
     Export,
     ExportFile,
@@ -12,6 +13,7 @@ from airflow_provider_exports.core.model import (
 )
 from airflow_provider_exports.core.polling import PollRule
 from airflow_provider_exports.core.retry import RetryRule
+from airflow_provider_exports.core.turns import Room
 from airflow_provider_exports.core.vendor import (
     Capability,
     ConnectionInfo,
@@ -28,6 +30,7 @@ __all__ = [
     "BodyFields",
     "Capability",
     "ConnectionInfo",
+    "Content",
     "Datasource",
     "Expiry",
     "Export",
@@ -45,6 +48,7 @@ __all__ = [
     "Request",
     "Response",
     "RetryRule",
+    "Room",
     "Signing",
     "Vendor",
     "VendorSettings",

@@ -97,6 +97,9 @@ class Lifecycle:
         try:
             request = next(flow)
             while True:
+                if isinstance(request, Pause):
+                    request = flow.send((yield request))
+                    continue
                 try:
                     response = yield from self._send(request, retry or self.retry)
                 except ExportError as error:
@@ -321,12 +324,16 @@ class Lifecycle:
         settings = self.vendor.settings
         return RunWatch(due, next_due, settings.run_patience, settings.clock_margin)
 
+    @property
+    def conflict_interval(self) -> float:
+        """Seconds between two tries at a create that meets conflicts, or two looks for room."""
+        return max(self.vendor.settings.conflict_interval, SHORTEST_CONFLICT_PAUSE)
+
     def conflict_pause(self, conflict: ExportConflict) -> float:
         """Return the seconds before the next try at a create that met a conflict."""
-        interval = max(self.vendor.settings.conflict_interval, SHORTEST_CONFLICT_PAUSE)
         if conflict.retry_after is not None:
             return max(conflict.retry_after, SHORTEST_CONFLICT_PAUSE)
-        return spread(interval, self._chance())
+        return spread(self.conflict_interval, self._chance())
 
     # -- inside ----------------------------------------------------------------------------------------
 

@@ -111,6 +111,27 @@ class Datasource:
 
 
 @dataclass(frozen=True)
+class Content:
+    """What an export holds, in words that all vendors share. Empty where it is not known."""
+
+    subjects: tuple[str, ...] = ()
+    """What the rows are of, each as a path such as ``rooms/<id>/logs``; names of the vendor."""
+    start: datetime | None = None
+    """Start of the window, aware UTC."""
+    end: datetime | None = None
+    """End of the window, aware UTC; whether it is included is the vendor's matter."""
+    columns: tuple[str, ...] = ()
+    """Columns of the rows, where the payload chooses them."""
+
+    @property
+    def window(self) -> dict[str, str | None] | None:
+        """The window as JSON, ``start`` and ``end`` as ISO 8601 text; None where it has neither."""
+        if self.start is None and self.end is None:
+            return None
+        return {"start": _iso(self.start), "end": _iso(self.end)}
+
+
+@dataclass(frozen=True)
 class Problem:
     """One violation of a payload rule."""
 

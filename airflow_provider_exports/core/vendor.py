@@ -6,22 +6,32 @@ The smallest vendor says a ``name``, an ``auth``, :meth:`Vendor.create`, :meth:`
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from airflow_provider_exports.core import schemas
 from airflow_provider_exports.core.auth import Auth
-from airflow_provider_exports.core.model import JSON, Datasource, Export, ExportState, Payload, Problem
+from airflow_provider_exports.core.model import (
+    JSON,
+    Content,
+    Datasource,
+    Export,
+    ExportState,
+    Payload,
+    Problem,
+)
 from airflow_provider_exports.core.polling import PollRule
 from airflow_provider_exports.core.redact import redact
-from airflow_provider_exports.core.wire import LOOPBACK_HOSTS, Flow, Request, Response, origin
+from airflow_provider_exports.core.turns import Room
+from airflow_provider_exports.core.wire import LOOPBACK_HOSTS, Flow, Request, Response, breath, origin
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
     ExportConflict,
@@ -153,6 +163,10 @@ class VendorSettings:
         )
 
 
+MOST_NAMES = 50
+"""Subjects and columns that are told of an export at most."""
+ROWS_AT_ONCE = 100
+"""Rows of an answer that are read in one go."""
 _LONGEST_ID = 500
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
 """A host name or an IPv6 address."""
@@ -170,6 +184,7 @@ class Capability(enum.Enum):
     START = "start"
     DELETE = "delete"
     RECURRENCE = "repeats"
+    ROOM = "room"
 
 
 class Expiry(enum.Enum):
@@ -218,6 +233,8 @@ class Vendor:
     """Operator parameter to its place in the payload, outermost key first."""
     lists_states: ClassVar[bool] = False
     """Whether :meth:`list_since` tells the state of each export, as :meth:`get` does."""
+    one_at_a_time: ClassVar[bool] = False
+    """Whether exports of one :meth:`queue` exclude each other altogether."""
     max_batch: ClassVar[int] = 1
     """Most ids that :meth:`get_many` takes at once."""
 
@@ -329,6 +346,14 @@ class Vendor:
         """Return from when on the payload's window may be exported, epoch seconds; None for at once."""
         return None
 
+    def content(self, payload: Payload) -> Content:
+        """Return what a prepared payload asks for, for asset events and lineage.
+
+        Nothing is decided by it, and a payload that cannot be read is no error: any ``AttributeError`` or
+        ``LookupError``, ``TypeError`` or ``ValueError`` counts as not known.
+        """
+        return Content()
+
     def advise(self, payload: Payload) -> str | None:
         """Return a warning about a payload that is valid but looks wrong, else None."""
         return None
@@ -336,6 +361,17 @@ class Vendor:
     def file_fault(self, last: JSON) -> str | None:
         """Return what the last line of a JSON Lines file says went wrong at the vendor, None for a row."""
         return None
+
+    def queue(self, payload: Payload) -> str | None:
+        """Return the name of the queue in which creates wait for each other; None where none waits.
+
+        Those of one connection and name get their turns in order; the name is stored and logged.
+        """
+        return None
+
+    def room(self, queue: str) -> Flow[Room]:
+        """Return how many exports of a queue there may be at once, and which there are."""
+        raise NotImplementedError
 
     def is_conflict(self, request: Request, response: Response) -> bool:
         """Return whether a refused create means that another export is active."""
@@ -388,6 +424,15 @@ class Vendor:
             raise invalid_payload(cls.name, problems)
         return merged
 
+    def known_content(self, payload: Payload | None) -> Content:
+        """Return :meth:`content`, bounded; empty where the payload is not known or cannot be read."""
+        try:
+            found = Content() if payload is None else self.content(payload)
+        except (AttributeError, LookupError, TypeError, ValueError):
+            return Content()
+        subjects = tuple(dict.fromkeys(one.strip("/") for one in found.subjects if one))
+        return replace(found, subjects=subjects[:MOST_NAMES], columns=found.columns[:MOST_NAMES])
+
     def check_shape(self, payload: Payload) -> None:
         """Check a prepared payload against the schema alone.
 
@@ -432,6 +477,19 @@ class Vendor:
         if not export.documented and self.settings.unknown_status == "fail":
             raise unknown_status(export, self.secrets)
         return export
+
+    def read_rows(self, rows: Iterable[tuple[JSON, float]]) -> Flow[list[tuple[Export, float]]]:
+        """Return the exports of a list with the vendor's time of each, epoch seconds.
+
+        One broken row must not hide the others: it is left out.
+        """
+        found = []
+        for number, (row, now) in enumerate(rows, start=1):
+            if number % ROWS_AT_ONCE == 0:
+                yield from breath()
+            with contextlib.suppress(UnexpectedResponse):
+                found.append((self.read(row, now), now))
+        return found
 
     def error(self, request: Request, response: Response) -> ExportError | None:
         """Return what a refused request means, or None when it was not refused."""

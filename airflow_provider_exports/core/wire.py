@@ -161,6 +161,14 @@ class NetworkError(Exception):
 
 
 Flow: TypeAlias = Generator[Request, Response, T]
+
+
+def breath() -> Flow[None]:
+    """Interrupt long work: in a triggerer, whatever else runs there has its turn."""
+    others: Any = Pause(0.0)
+    yield others
+
+
 Step: TypeAlias = Request | Pause | Now | Note
 Plan: TypeAlias = Generator[Step, Any, T]
 

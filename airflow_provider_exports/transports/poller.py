@@ -25,6 +25,7 @@ from airflow_provider_exports.core.lifecycle import Lifecycle
 from airflow_provider_exports.core.model import Export, ExportState
 from airflow_provider_exports.core.polling import PollRule
 from airflow_provider_exports.core.retry import ONCE
+from airflow_provider_exports.core.turns import Turn, Turns
 from airflow_provider_exports.core.vendor import Capability, Vendor
 from airflow_provider_exports.core.watch import Watch
 from airflow_provider_exports.exceptions import (
@@ -34,6 +35,7 @@ from airflow_provider_exports.exceptions import (
     ExportRejected,
     RateLimited,
     UnexpectedResponse,
+    VendorUnavailable,
 )
 from airflow_provider_exports.transports.asynchronous import AsyncTransport
 from airflow_provider_exports.transports.blocking import Log
@@ -62,6 +64,7 @@ class Poller:
     """Waits for the exports of one connection. It lives as long as somebody waits.
 
     :param vendor: whose exports.
+    :param queues: of those who wait to create one, by name; they outlive the poller.
     :param log: gets what concerns no single export.
     :param clock: returns epoch seconds.
     :param sleep: waits for seconds.
@@ -70,6 +73,7 @@ class Poller:
     def __init__(
         self,
         vendor: Vendor,
+        queues: dict[str, Turns] | None = None,
         *,
         log: Log = _log,
         clock: Callable[[], float] = time.time,
@@ -80,6 +84,8 @@ class Poller:
         self._log, self._clock, self._sleep = log, clock, sleep
         # In the order in which they came; thousands come and go.
         self._waiters: dict[_Waiter, None] = {}
+        self._queues = {} if queues is None else queues
+        self._queued: dict[Turn, asyncio.Future[None]] = {}
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._hold_until = self._next_round = 0.0
@@ -91,7 +97,7 @@ class Poller:
     @property
     def alive(self) -> bool:
         """Whether somebody waits; a poller that has ended starts no more."""
-        return self._task is None or bool(self._waiters and not self._task.done())
+        return self._task is None or bool((self._waiters or self._queued) and not self._task.done())
 
     async def wait(
         self,
@@ -105,9 +111,11 @@ class Poller:
         run_due: float | None = None,
         next_run_due: float | None = None,
         known: bool = False,
+        queue: str | None = None,
     ) -> Export:
         """Do what :meth:`Lifecycle.wait` does.
 
+        :param queue: where the export takes up room, so that the next one is told when the wait is over.
         :param log: gets what there is to tell of this export, from the waiter's own task: Airflow finds the
             right log by the context of the task that writes.
         """
@@ -124,11 +132,11 @@ class Poller:
         )
         waiter = _Waiter(watch, self._clock() - self.vendor.settings.wait_timeout)
         self._waiters[waiter] = None
-        if watch.next_look < self._asleep_until:
-            self._news.set()
-        if self._task is None:
-            # A context of its own: what it logs belongs to no task.
-            self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
+        self._wake_up(watch.next_look)
+        if queue is not None:
+            turns = self._turns(queue)
+            turns.hold(export_id, self._clock())
+            self._wake_up(turns.next_look(self._clock()))
         try:
             while True:
                 await waiter.news
@@ -143,17 +151,75 @@ class Poller:
                     return waiter.export
         finally:
             del self._waiters[waiter]
-            if not self._waiters:
+            if queue is not None:
+                turns.release(export_id, self._clock())
+            if not self._waiters or (queue is not None and len(turns)):
                 self._news.set()
 
+    async def turn(
+        self,
+        queue: str,
+        log: Log,
+        *,
+        queued_at: float | None = None,
+        next_try: float | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        """Return when it is this task's turn to create an export, or at its deadline.
+
+        :param queue: as of :meth:`Vendor.queue`.
+        :param queued_at: since when it waits, epoch seconds: who came first is first; None for now.
+        :param next_try: when to try although nothing tells that there is room; None for now.
+        :raises ExportError: the vendor does not tell how much room there is, and will not.
+        """
+        now = self._clock()
+        turn = Turn(
+            now if queued_at is None else queued_at,
+            now if next_try is None else next_try,
+            float("inf") if deadline is None else deadline,
+        )
+        turns = self._turns(queue)
+        before = turns.join(turn, now)
+        self._queued[turn] = asyncio.get_running_loop().create_future()
+        self._wake_up(turns.next_look(now))
+        try:
+            if before:
+                log.log(logging.INFO, "%s: %d wait for room before this task", self.vendor.name, before)
+            await self._queued[turn]
+        finally:
+            turns.leave(turn)
+            del self._queued[turn]
+            if not self._queued:
+                self._news.set()
+        waited = self._clock() - turn.queued_at
+        log.log(logging.INFO, "%s: it is this task's turn after %.0f s", self.vendor.name, waited)
+
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _turns(self, queue: str) -> Turns:
+        known = self._queues.get(queue)
+        if known is None:
+            known = self._queues[queue] = Turns(
+                told=Capability.ROOM in self.vendor.capabilities,
+                alone=self.vendor.one_at_a_time,
+                interval=self.lifecycle.conflict_interval,
+            )
+        return known
+
+    def _wake_up(self, moment: float) -> None:
+        """Start, or get up from a sleep that goes on beyond ``moment``, epoch seconds."""
+        if moment < self._asleep_until:
+            self._news.set()
+        if self._task is None:
+            # A context of its own: what it logs belongs to no task.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
 
     async def _run(self) -> None:
         try:
             async with AsyncTransport(
                 self.vendor, self._log, clock=self._clock, sleep=self._sleep
             ) as transport:
-                while self._waiters:
+                while self._waiters or self._queued:
                     self._news.clear()
                     pause = self._pause()
                     if pause > 0:
@@ -161,15 +227,18 @@ class Poller:
                         continue
                     self._next_round = self._clock() + SHORTEST_ROUND
                     due = self._due()
+                    before = transport.requests
                     if due:
-                        before = transport.requests
                         await self._round(transport, due)
+                    await self._give_turns(transport)
+                    if due or transport.requests > before:
                         self._measure(transport.requests - before)
         except BaseException as error:
             # Whoever waits must hear of it, also when the loop is being closed.
             if self._waiters:
                 self._log.warning("Waiting on %s has failed: %s", self.vendor.name, type(error).__name__)
             told = error if isinstance(error, Exception) else RuntimeError("the poller was stopped")
+            self._tell_queued(self._queued, told)
             for waiter in self._waiters:
                 if not waiter.over:
                     waiter.fail(told)
@@ -184,7 +253,9 @@ class Poller:
             max(watch.next_look, min(self._hold_until, watch.deadline))
             for watch in (waiter.watch for waiter in self._waiters if not waiter.over)
         ]
-        return max(min(moments, default=now + SHORTEST_ROUND), self._next_round) - now
+        moments += [turns.next_look(now, self._hold_until) for turns in self._queues.values() if len(turns)]
+        soonest = min(moments, default=now + SHORTEST_ROUND)
+        return max(min(soonest, now + LONGEST_ROUND), self._next_round) - now
 
     async def _rest(self, seconds: float) -> None:
         """Sleep, but not when the last waiter has gone, nor past the first look of a new one."""
@@ -240,6 +311,46 @@ class Poller:
             await self._list(transport, due)
         else:
             await self._singles(transport, due)
+
+    async def _give_turns(self, transport: AsyncTransport) -> None:
+        for queue, turns in list(self._queues.items()):
+            now = self._clock()
+            if turns.over(now):
+                del self._queues[queue]
+                continue
+            self._tell_queued(turns.late(now))
+            if not len(turns) or now < turns.next_look(now, self._hold_until):
+                continue
+            room = None
+            if turns.told:
+                try:
+                    room = await transport.run(self.lifecycle.call(self.vendor.room(queue), retry=ONCE))
+                except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
+                    self._no_turns(turns, error)
+                    continue
+            self._tell_queued(turns.look(self._clock(), room))
+
+    def _no_turns(self, turns: Turns, error: Exception) -> None:
+        now = self._clock()
+        turns.failed(now)
+        if isinstance(error, RateLimited):
+            turns.failures -= 1
+            self._throttled(error, now)
+        passing = isinstance(error, (VendorUnavailable, UnexpectedResponse))
+        if passing and turns.failures < self.vendor.settings.max_poll_failures:
+            self._log.warning("Who may create next cannot be told: %s", error)
+            return
+        self._tell_queued(turns.give_up(), error)
+
+    def _tell_queued(self, whom: Iterable[Turn], error: Exception | None = None) -> None:
+        for turn in whom:
+            future = self._queued.get(turn)
+            if future is None or future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
 
     async def _batch(self, transport: AsyncTransport, due: Sequence[_Waiter], splits: list[int]) -> None:
         """Look at many at once.
@@ -345,9 +456,7 @@ class Poller:
     async def _failed(self, due: Iterable[_Waiter], error: Exception) -> None:
         now, trace = self._clock(), error.__traceback__
         if isinstance(error, RateLimited):
-            Stats.incr("exports.throttled", tags=self._tags)
-        if isinstance(error, RateLimited) and error.retry_after:
-            self._hold_until = max(self._hold_until, now + error.retry_after)
+            self._throttled(error, now)
 
         def learn(waiter: _Waiter) -> None:
             if not isinstance(error, ExportError):
@@ -357,6 +466,10 @@ class Poller:
             waiter.watch.plan(now)
 
         await self._each(due, learn)
+
+    def _throttled(self, error: RateLimited, now: float) -> None:
+        Stats.incr("exports.throttled", tags=self._tags)
+        self._hold_until = max(self._hold_until, now + (error.retry_after or 0.0))
 
     async def _each(self, due: Iterable[_Waiter], learn: Callable[[_Waiter], None]) -> None:
         """Let each waiter learn what a look has shown, and wake it where there is something to tell."""
@@ -377,6 +490,7 @@ class Poller:
         Stats.incr("exports.polls", tags=self._tags)
         Stats.incr("exports.requests", requests, tags=self._tags)
         Stats.gauge("exports.waiting", len(began), tags=self._tags)
+        Stats.gauge("exports.queued", len(self._queued), tags=self._tags)
         Stats.gauge("exports.longest_wait", self._clock() - min(began) if began else 0.0, tags=self._tags)
 
     @property
@@ -430,6 +544,7 @@ def _missing(vendor: Vendor, export_id: str) -> ExportNotFound:
 
 
 _POLLERS: dict[tuple[int, str, int], Poller] = {}
+_QUEUES: dict[tuple[str, int], dict[str, Turns]] = {}
 
 
 def shared(vendor: Vendor) -> Poller:
@@ -439,7 +554,6 @@ def shared(vendor: Vendor) -> Poller:
     """
     connection = vendor.connection
     key = (
-        id(asyncio.get_running_loop()),
         vendor.name,
         hash(
             json.dumps(
@@ -449,7 +563,11 @@ def shared(vendor: Vendor) -> Poller:
     )
     for other in [known for known, poller in _POLLERS.items() if not poller.alive]:
         del _POLLERS[other]
-    return _POLLERS.setdefault(key, Poller(vendor))
+    now = time.time()
+    for old in [known for known, queues in _QUEUES.items() if all(one.over(now) for one in queues.values())]:
+        del _QUEUES[old]
+    queues = _QUEUES.setdefault(key, {})
+    return _POLLERS.setdefault((id(asyncio.get_running_loop()), *key), Poller(vendor, queues))
 
 
 class _Connected:

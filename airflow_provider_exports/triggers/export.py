@@ -32,7 +32,7 @@ class ExportTrigger(BaseTrigger):
 
     :param conn_id: Airflow connection.
     :param vendor: vendor name, for messages.
-    :param export_id: export to wait for; None only waits until ``not_before``.
+    :param export_id: export to wait for; None for a turn in ``queue``, or only until ``not_before``.
     :param until: states that end the wait.
     :param poll_interval: fixed seconds between looks; None takes the connection's growing pace.
     :param end_time: deadline, epoch seconds; absolute, so that a restart of the triggerer does not extend it.
@@ -42,6 +42,10 @@ class ExportTrigger(BaseTrigger):
     :param next_run_due: start of the run after it.
     :param known: whether the export has been seen, so that *not found* means that it is gone.
     :param cancel_on_kill: whether to cancel the export when somebody ends the waiting task (Airflow 3.3).
+    :param queue: queue of the vendor in which creates wait for each other; of an export that is waited for,
+        the one in which it takes up room.
+    :param queued_at: since when the task waits for its turn, epoch seconds: who came first is first.
+    :param next_try: when to try, epoch seconds, although nothing tells that there is room.
     """
 
     def __init__(
@@ -58,6 +62,9 @@ class ExportTrigger(BaseTrigger):
         next_run_due: float | None = None,
         known: bool = False,
         cancel_on_kill: bool = False,
+        queue: str | None = None,
+        queued_at: float | None = None,
+        next_try: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.conn_id = conn_id
@@ -72,6 +79,9 @@ class ExportTrigger(BaseTrigger):
         self.next_run_due = next_run_due
         self.known = known
         self.cancel_on_kill = cancel_on_kill
+        self.vendor_queue = queue
+        self.queued_at = queued_at
+        self.next_try = next_try
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return (
@@ -89,6 +99,9 @@ class ExportTrigger(BaseTrigger):
                 "next_run_due": self.next_run_due,
                 "known": self.known,
                 "cancel_on_kill": self.cancel_on_kill,
+                "queue": self.vendor_queue,
+                "queued_at": self.queued_at,
+                "next_try": self.next_try,
             },
         )
 
@@ -117,7 +130,7 @@ class ExportTrigger(BaseTrigger):
     async def _wait(self) -> str | None:
         if self.not_before is not None:
             await asyncio.sleep(max(0.0, self.not_before - time.time()))
-        if self.export_id is None:
+        if self.export_id is None and self.vendor_queue is None:
             return None
         if self.vendor not in _LOADED:
             await asyncio.to_thread(_import_hook, self.vendor)
@@ -131,6 +144,15 @@ class ExportTrigger(BaseTrigger):
             self.vendor,
             lambda: hook_class(self.conn_id, vendor_name=self.vendor).aget_vendor(),
         )
+        if self.export_id is None:
+            await shared.turn(
+                str(self.vendor_queue),
+                self.log,
+                queued_at=self.queued_at,
+                next_try=self.next_try,
+                deadline=self.end_time,
+            )
+            return None
         export = await shared.wait(
             self.export_id,
             self.log,
@@ -142,6 +164,7 @@ class ExportTrigger(BaseTrigger):
             run_due=self.run_due,
             next_run_due=self.next_run_due,
             known=self.known,
+            queue=self.vendor_queue,
         )
         return str(export.state)
 

@@ -17,6 +17,8 @@ SEEN = "seen"
 """Key in the asset's state store (Airflow 3.3)."""
 MOST_SEEN = 1000
 """Exports that are remembered, the newest, of those that the vendor does not show any more."""
+READ_AGAIN = (1.0, 5.0, 15.0)
+"""Seconds before what was told is read again from a store that does not answer."""
 LONGEST_PAUSE = 3600.0
 """Seconds between two looks at most, while they fail."""
 
@@ -149,12 +151,18 @@ class ExportReadyTrigger(BaseEventTrigger):
         store = getattr(self, "asset_state_store", None)
         if store is None:
             return None
-        try:
-            found = await store.aget(SEEN)
-        except Exception as error:  # noqa: BLE001 - a watcher of several assets has no store of its own
-            self.log.warning("Airflow does not remember what was told (%s).", type(error).__name__)
-            return None
-        return found if isinstance(found, list) else None
+        for pause in (*READ_AGAIN, None):
+            try:
+                found = await store.aget(SEEN)
+            except Exception as error:  # noqa: BLE001 - a watcher of several assets has no store of its own
+                if pause is None:
+                    self.log.warning("Airflow does not remember what was told (%s).", type(error).__name__)
+                else:
+                    # What became ready since would count as old, and never be told.
+                    await asyncio.sleep(pause)
+            else:
+                return found if isinstance(found, list) else None
+        return None
 
     async def _remember(self, seen: list[str]) -> None:
         store = getattr(self, "asset_state_store", None)

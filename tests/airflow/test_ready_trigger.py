@@ -102,6 +102,26 @@ def test_restart_neither_forgets_nor_repeats(time: Simulator) -> None:
     assert [told["export_id"] for told in events(1, store)] == later[1:]
 
 
+def test_store_that_does_not_answer_at_once_is_asked_again(time: Simulator) -> None:
+    """Else all that became ready while no triggerer ran would count as old."""
+    time.configure("giosg", ready_after_seconds=100)
+    wanted = create(time, 1)
+    time.advance(1000)
+
+    class Restarting(Store):
+        left = 2
+
+        async def aget(self, key: str, default: Any = None) -> Any:
+            self.left -= 1
+            if self.left >= 0:
+                raise ConnectionError("the API server restarts")
+            return await super().aget(key, default)
+
+    store = Restarting()
+    asyncio.run(store.aset("seen", []))
+    assert [told["export_id"] for told in events(1, store)] == [wanted]
+
+
 def test_vendor_that_is_not_well_is_asked_less_often(time: Simulator, connect: Connect) -> None:
     """The watcher never ends by itself: nobody would start it again."""
     connect("giosg", retry_attempts=1)

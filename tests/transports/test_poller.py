@@ -26,9 +26,11 @@ from airflow_provider_exports.core import (
     PollRule,
     Request,
     Response,
+    Room,
     Vendor,
     VendorSettings,
 )
+from airflow_provider_exports.core.turns import TURN_LASTS, Turns
 from airflow_provider_exports.core.wire import Note, Now, Pause, Plan, PlanRunner
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
@@ -196,9 +198,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made
 
 
-def poller(world: World, vendor: type[Vendor], **extra: Any) -> Poller:
+def poller(
+    world: World, vendor: type[Vendor], queues: dict[str, Turns] | None = None, **extra: Any
+) -> Poller:
     info = ConnectionInfo("c", password="s3same", extra=extra)
-    return Poller(vendor(info), clock=world.clock, sleep=world.sleep)
+    return Poller(vendor(info), queues, clock=world.clock, sleep=world.sleep)
 
 
 def waits(world: World, one: Poller, count: int, *, ready_after: float, **details: Any) -> list[Any]:
@@ -691,3 +695,222 @@ def test_connection_is_read_again_after_a_while(world: World, monkeypatch: pytes
         return [(await connected("c", "batch", read)).vendor.connection.password for _ in range(2)]
 
     assert world.run(twice()) == [["first", "second"]]
+
+
+class Capped(Single):
+    """Takes so many exports at once as the connection says, and tells which there are."""
+
+    name = "capped"
+    capabilities = frozenset({Capability.ROOM})
+
+    def queue(self, payload: Any) -> str:
+        return "all"
+
+    def room(self, queue: str) -> Flow[Room]:
+        response = yield Request("GET", "/exports?open", operation="room")
+        taken, most = response.json()["taken"], response.json()["most"]
+        return Room(frozenset(taken), most, f"{len(taken)} of {most}")
+
+
+class Full(Single):
+    """Only refuses a create when it is full."""
+
+    name = "full"
+
+    def queue(self, payload: Any) -> str:
+        return "all"
+
+
+class Alone(Full):
+    """Takes one after the other."""
+
+    name = "alone"
+    one_at_a_time = True
+
+
+class Bulk:
+    """Tasks that each want an export of a vendor that takes ``most`` at once and needs 100 s for each."""
+
+    def __init__(
+        self, world: World, vendor: type[Vendor], most: int, *, lag: float = 0.0, interval: float = 60
+    ) -> None:
+        self.world, self.most, self.lag, self.interval = world, most, lag, interval
+        self.make = lambda queues: poller(
+            world, vendor, queues, conflict_interval=interval, max_poll_failures=3
+        )
+        self.latest = self.make({})
+        self.created: list[int] = []
+        self.began: dict[str, float] = {}
+        self.conflicts = self.most_at_once = 0
+        self.refuse_rooms: Callable[[], Response | None] = lambda: None
+        self._answer = world.answer
+        world.answer = self.answer  # type: ignore[method-assign]
+
+    @property
+    def one(self) -> Poller:
+        """The connection's poller, another one when the last waiter has gone."""
+        if not self.latest.alive:
+            self.latest = self.make(self.latest._queues)
+        return self.latest
+
+    def open(self, lag: float = 0.0) -> list[str]:
+        now, began = self.world.now, self.began
+        return [one for one, end in self.world.ready_at.items() if began.get(one, START) + lag <= now < end]
+
+    def answer(self, request: Request) -> Response | NetworkError:
+        if request.operation != "room":
+            return self._answer(request)
+        self.world.requests.append((self.world.now, "room", 0))
+        return self.refuse_rooms() or ok({"taken": self.open(self.lag), "most": self.most})
+
+    async def task(self, number: int, arrives: float, worker: float, first: bool = True) -> None:
+        world, log = self.world, logging.getLogger("waiter")
+        await world.sleep(arrives)
+        came, next_try = world.now, None
+        while True:
+            if first or next_try is not None:
+                await self.one.turn("all", log, queued_at=came, next_try=next_try, deadline=came + 100_000)
+                # A worker has to start.
+                await world.sleep(worker)
+            if len(self.open()) < self.most:
+                break
+            self.conflicts += 1
+            next_try = world.now + self.interval
+        export_id = f"e{number}"
+        self.created.append(number)
+        self.began[export_id], world.ready_at[export_id] = world.now, world.now + 100
+        self.most_at_once = max(self.most_at_once, len(self.open()))
+        await self.one.wait(export_id, log, first_delay=10, poll=PollRule.every(20), queue="all")
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize(("worker", "lag"), [(0, 0), (1, 10), (40, 0), (90, 20)])
+def test_turns_come_in_order_and_never_too_many(world: World, most: int, worker: float, lag: float) -> None:
+    """Twelve tasks at once: the turn holds the room while a worker starts and the list does not show it."""
+    bulk = Bulk(world, Capped, most, lag=lag)
+    assert world.run(*(bulk.task(n, arrives=n * 0.01, worker=worker) for n in range(12))) == [None] * 12
+    assert bulk.created == list(range(12))
+    assert bulk.most_at_once == most
+    assert bulk.conflicts == 0
+    # One list tells all of them; a wait that is over asks at once.
+    assert len(world.rounds("room")) <= 12 * 5
+
+
+def test_late_comer_queues_behind(world: World) -> None:
+    """Also when it comes while a turn was just given and nobody else waits."""
+    bulk = Bulk(world, Capped, 1)
+    world.run(bulk.task(1, arrives=3, worker=30), bulk.task(0, arrives=0, worker=30))
+    assert bulk.created == [0, 1]
+    assert (bulk.most_at_once, bulk.conflicts) == (1, 0)
+
+
+def test_export_of_somebody_else_is_waited_for(world: World) -> None:
+    """The list shows it; no create is tried in vain, and who was first stays so."""
+    bulk = Bulk(world, Capped, 1)
+    world.ready_at["foreign"] = START + 1000
+    world.run(*(bulk.task(n, arrives=n, worker=1) for n in range(3)))
+    assert (bulk.created, bulk.conflicts) == ([0, 1, 2], 0)
+    assert (
+        len([moment for moment, name, _ in world.requests if name == "room" and moment < START + 1000]) < 20
+    )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_one_after_the_other_where_the_vendor_only_refuses(world: World, known: bool) -> None:
+    """What we wait for ourselves tells when it is over; of what others have made, a try tells in time."""
+    bulk = Bulk(world, Alone, 1, interval=600 if known else 60)
+    world.ready_at["before"] = START + 100
+    others = [bulk.one.wait("before", logging.getLogger("waiter"), queue="all")] if known else []
+    world.run(*others, *(bulk.task(n, arrives=n, worker=1, first=False) for n in range(6)))
+    assert bulk.created == list(range(6))
+    assert bulk.most_at_once == 1
+    # Each finds out for itself that it has to wait; from then on nobody tries in vain who need not.
+    assert bulk.conflicts <= (6 if known else 8)
+    # The next one does not wait for its next try when it is told: a look may be 20 s late, not 600.
+    assert not known or world.now <= START + 7 * 125
+
+
+def test_full_vendor_is_filled_up_in_order(world: World) -> None:
+    """How many it takes is not known: as long as it goes well the next one tries."""
+    bulk = Bulk(world, Full, 3)
+    world.run(*(bulk.task(n, arrives=n / 100, worker=1) for n in range(9)))
+    assert bulk.created == list(range(9))
+    assert bulk.most_at_once == 3
+    assert bulk.conflicts <= 9
+
+
+def test_turn_that_nobody_takes_is_given_on(world: World) -> None:
+    """Its worker died: the next one waits no longer than a turn lasts and a look takes."""
+    bulk = Bulk(world, Capped, 1)
+
+    async def dies() -> None:
+        await bulk.one.turn("all", logging.getLogger("waiter"))
+
+    world.run(dies(), bulk.task(1, arrives=1, worker=1))
+    assert bulk.created == [1]
+    assert world.now < START + 120 + 66 + 1 + 150
+
+
+def test_room_that_somebody_else_was_faster_to_take(world: World) -> None:
+    """The task comes back without an export, and first in line: its own turn is not in its way."""
+    bulk = Bulk(world, Capped, 1)
+
+    async def faster() -> None:
+        await world.sleep(10)
+        bulk.began["foreign"], world.ready_at["foreign"] = world.now, world.now + 35
+
+    world.run(faster(), *(bulk.task(n, arrives=n, worker=20) for n in range(3)))
+    assert (bulk.created, bulk.conflicts) == ([0, 1, 2], 1)
+    # A look comes 66 s after the conflict at the latest.
+    assert bulk.began["e0"] <= START + 20 + 66 + 20
+
+
+def test_turn_ends_with_its_deadline(world: World) -> None:
+    """The task itself says then that there was no room."""
+    bulk = Bulk(world, Capped, 1)
+    world.ready_at["foreign"] = START + 10_000
+    world.run(bulk.one.turn("all", logging.getLogger("waiter"), deadline=START + 500))
+    assert START + 500 <= world.now <= START + 510
+
+
+def test_queue_leaves_a_vendor_alone_that_wants_peace(world: World) -> None:
+    """One request in the time that it asks for, and then the turns."""
+    bulk = Bulk(world, Capped, 1)
+    refused = iter([ok({}, 429, retry_after="600")])
+    bulk.refuse_rooms = lambda: next(refused, None)
+    world.run(bulk.task(0, arrives=0, worker=1), bulk.task(1, arrives=0, worker=1))
+    first, second, *_ = [moment for moment, name, _ in world.requests if name == "room"]
+    assert second - first >= 600
+    assert bulk.created == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "requests"), [(401, AuthenticationFailed, 1), (500, VendorUnavailable, 3)]
+)
+def test_queue_of_a_vendor_that_does_not_answer_ends(
+    world: World, status: int, error: type[Exception], requests: int
+) -> None:
+    """All hear of it, after as many tries as a wait would make."""
+    bulk = Bulk(world, Capped, 1)
+    bulk.refuse_rooms = lambda: ok({}, status)
+    found = world.run(*(bulk.task(n, arrives=0, worker=1) for n in range(20)))
+    assert states(found) == {error}
+    assert len(world.rounds("room")) == requests
+
+
+def test_given_turns_outlive_the_poller(world: World) -> None:
+    """Nobody else waits on the connection when the first one goes to its worker; the second looks later."""
+
+    async def both() -> list[Poller]:
+        pollers = []
+        for came in (START, START + 5):
+            one = shared(Capped(ConnectionInfo("c", password="s3same")))
+            one._clock, one._sleep = world.clock, world.sleep
+            pollers.append(one)
+            await one.turn("all", logging.getLogger("waiter"), queued_at=came)
+        return pollers
+
+    world.answer = lambda _: ok({"taken": [], "most": 1})  # type: ignore[method-assign]
+    ((first, second),) = world.run(both())
+    assert first is not second
+    assert world.now >= START + TURN_LASTS

@@ -223,6 +223,15 @@ def test_list_follows_every_page_and_drops_doubles() -> None:
     ]
 
 
+def test_long_list_is_read_in_parts() -> None:
+    """Whatever else runs in the triggerer has its turn in between; a broken row is left out all the same."""
+    rows = [row(id=f"r{number}") for number in range(249)]
+    replay = Replay([page({"id": "broken"}, *rows)], now=NOW)
+    plan = life()
+    assert len(replay.run(plan.call(plan.vendor.list_exports()))) == 249
+    assert replay.pauses == [0, 0]
+
+
 def test_list_never_follows_to_another_host() -> None:
     """The token would go with the request."""
     plan = life()

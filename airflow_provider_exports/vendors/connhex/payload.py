@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pendulum
 
 from airflow_provider_exports.core import times
-from airflow_provider_exports.core.model import JSON, Payload, Problem, fingerprint
+from airflow_provider_exports.core.model import JSON, Content, Payload, Problem, fingerprint
 
 ONE_ITEM = "items[]"
 """Place of what operator parameters say about the one item of most exports."""
@@ -175,6 +175,20 @@ def advice(payload: Payload) -> str | None:
         if is_channel_data(params) and "period" in params and ("from" in params or "to" in params):
             return "period is given together with from or to; which of them holds is not documented"
     return None
+
+
+def content(payload: Payload) -> Content:
+    """Return the channels, the window that holds all of theirs, and the columns by their labels."""
+    params = [item["params"] for item in payload["items"]]
+    starts = [datetime.fromtimestamp(one["from"], UTC) for one in params if "from" in one]
+    ends = [datetime.fromtimestamp(one["to"], UTC) for one in params if "to" in one]
+    columns = (payload.get("format") or {}).get("columns") or ()
+    return Content(
+        tuple(f"channels/{one['channelId']}" for one in params if "channelId" in one),
+        min(starts, default=None),
+        max(ends, default=None),
+        tuple(str(column["label"]) for column in columns),
+    )
 
 
 def latest_end(payload: Payload) -> float | None:

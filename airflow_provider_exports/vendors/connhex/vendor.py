@@ -16,6 +16,7 @@ from airflow_provider_exports.core import times
 from airflow_provider_exports.core.auth import HeaderToken
 from airflow_provider_exports.core.model import (
     JSON,
+    Content,
     Export,
     ExportFile,
     ExportState,
@@ -49,6 +50,7 @@ from airflow_provider_exports.vendors.connhex.payload import (
     SUCCESS_MESSAGE,
     advice,
     completed,
+    content,
     latest_end,
     marked,
     same_mark,
@@ -297,12 +299,18 @@ class ConnhexVendor(Vendor):
     def rules(self, payload: Payload, now: float) -> Iterable[Problem]:
         return violations(payload, now, allow_future=self.settings.allow_future)
 
+    def content(self, payload: Payload) -> Content:
+        return content(payload)
+
     def settled_at(self, payload: Payload) -> float | None:
         end = None if self.settings.allow_future else latest_end(payload)
         return None if end is None else end + self.settings.settle_delay
 
     def advise(self, payload: Payload) -> str | None:
         return advice(payload)
+
+    def queue(self, payload: Payload) -> str | None:
+        return "exports"
 
     def is_conflict(self, request: Request, response: Response) -> bool:
         # 429 is "Maximum number of queued exports reached", not a rate:
@@ -401,12 +409,8 @@ class ConnhexVendor(Vendor):
             if not isinstance(rows, list):
                 raise UnexpectedResponse("list answers without results.")
             fresh = {}
-            for row in rows:
-                try:
-                    export = self._remember(self.read(row, now))
-                except UnexpectedResponse:
-                    # One broken row must not hide the others.
-                    continue
+            for export, _ in (yield from self.read_rows((row, now) for row in rows)):
+                self._remember(export)
                 if export.export_id not in found:
                     fresh[export.export_id] = export
             found |= fresh

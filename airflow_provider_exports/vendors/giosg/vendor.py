@@ -7,9 +7,8 @@ follows from ``completed_at``, ``is_failed``, ``expires_at`` and ``url``.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -19,6 +18,7 @@ from airflow_provider_exports.core import times
 from airflow_provider_exports.core.auth import HeaderToken
 from airflow_provider_exports.core.model import (
     JSON,
+    Content,
     Datasource,
     Export,
     ExportFile,
@@ -28,6 +28,7 @@ from airflow_provider_exports.core.model import (
     file_stem,
 )
 from airflow_provider_exports.core.redact import redact
+from airflow_provider_exports.core.turns import Room
 from airflow_provider_exports.core.vendor import (
     Capability,
     ConnectionInfo,
@@ -40,7 +41,6 @@ from airflow_provider_exports.core.vendor import (
 from airflow_provider_exports.core.wire import Flow, Request, Response, origin, resolve
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
-    ExportConflict,
     ExportError,
     ExportNotFound,
     ExportRejected,
@@ -55,6 +55,8 @@ _MAX_PAGES = 10_000
 # Rows, newest first, among which exports in progress are looked for before a create. Pages of the vendor's
 # collections were once documented to hold 25 and more, so this is one request.
 _HEAD_OF_LIST = 20
+# All exports of one connection count against the same limit.
+_QUEUE = "exports"
 # A month of 31 days is longer by this where the clocks go back in it.
 _CLOCK_CHANGE = timedelta(hours=1)
 
@@ -114,7 +116,9 @@ class GiosgVendor(Vendor):
     docs_url = "https://docs.giosg.com/api_reference/giosg_live/giosg_http_api/exports"
     default_host = "https://service.giosg.com"
     settings_class = GiosgSettings
-    capabilities = frozenset({Capability.LIST, Capability.FIND, Capability.DATASOURCES, Capability.PING})
+    capabilities = frozenset(
+        {Capability.LIST, Capability.FIND, Capability.DATASOURCES, Capability.PING, Capability.ROOM}
+    )
     lists_states = True
     expiry = Expiry.TOLD
     # Not published; the setting download_auth says what is sent.
@@ -164,7 +168,7 @@ class GiosgVendor(Vendor):
     def create(self, payload: Payload) -> Flow[Export]:
         collection = yield from self._collection()
         if self.settings.max_in_progress:
-            yield from self._wait_for_room(collection)
+            (yield from self.room(_QUEUE)).raise_if_full()
         response = yield self._request("POST", collection, json=payload, idempotent=False, operation="create")
         return self.read(response.json(), response.server_time)
 
@@ -293,6 +297,12 @@ class GiosgVendor(Vendor):
         if end.timestamp() > now and not self.settings.allow_future:
             yield Problem("ending_at", "lies in the future")
 
+    def content(self, payload: Payload) -> Content:
+        start, end = (
+            times.instant(payload[key]) if key in payload else None for key in ("starting_at", "ending_at")
+        )
+        return Content((f"rooms/{payload['room_id']}/{payload['type']}",), start, end)
+
     def settled_at(self, payload: Payload) -> float | None:
         if "ending_at" not in payload or self.settings.allow_future:
             return None
@@ -373,36 +383,28 @@ class GiosgVendor(Vendor):
         collection = yield from self._collection()
         rows = yield from self._rows(collection, "list", until=older)
         found: dict[str, Export] = {}
-        for export, _ in self._readable(rows):
+        for export, _ in (yield from self.read_rows(rows)):
             # New rows push old ones onto the next page while we read.
             found.setdefault(export.export_id, export)
         return list(found.values())
 
-    def _wait_for_room(self, collection: str) -> Flow[None]:
-        """Return when there is room for one more export of the user.
+    def queue(self, payload: Payload) -> str | None:
+        return _QUEUE if self.settings.max_in_progress else None
 
-        :raises ExportConflict: there is none.
-        """
+    def room(self, queue: str) -> Flow[Room]:
+        collection = yield from self._collection()
         most = self.settings.max_in_progress
         rows = yield from self._rows(collection, "list", enough=max(most, _HEAD_OF_LIST))
-        running = {
+        running = frozenset(
             export.export_id
-            for export, now in self._readable(rows)
+            for export, now in (yield from self.read_rows(rows))
             if export.state is ExportState.RUNNING
             # A stuck export would take its room for ever.
             and export.created_at is not None
             and now - export.created_at.timestamp() < self.settings.wait_timeout
-        }
-        if len(running) >= most:
-            raise ExportConflict(
-                f"{len(running)} exports of this user are in progress, max_in_progress is {most}."
-            )
-
-    def _readable(self, rows: list[tuple[dict[str, Any], float]]) -> Iterator[tuple[Export, float]]:
-        for row, now in rows:
-            # One broken row must not hide the others.
-            with contextlib.suppress(UnexpectedResponse):
-                yield self.read(row, now), now
+        )
+        said = f"{len(running)} exports of this user are in progress, max_in_progress is {most}."
+        return Room(running, most, said)
 
     def _rows(
         self,

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_exports.core import times
-from airflow_provider_exports.core.model import JSON, Payload, Problem, fingerprint
+from airflow_provider_exports.core.model import JSON, Content, Payload, Problem, fingerprint
 
 FORMATS = ("application/x-ndjson", "application/json", "text/csv")
 """Formats of the exported data; the archive around it is always zip."""
@@ -73,6 +73,17 @@ def window_end(payload: Payload) -> float | None:
     """Return when the ranges of a prepared payload have all ended, epoch seconds; None if none ends."""
     ends = [end.timestamp() for _, _, end in _windows(payload) if end is not None]
     return max(ends, default=None)
+
+
+def content(payload: Payload) -> Content:
+    """Return the object, the window that all rows are in, and their paths."""
+    windows = list(_windows(payload))
+    return Content(
+        (str(payload["objects"]),),
+        max((start for _, start, _ in windows if start is not None), default=None),
+        min((end for _, _, end in windows if end is not None), default=None),
+        tuple(map(str, payload.get("paths") or ())),
+    )
 
 
 def tag(word: str, payload: Payload) -> str:

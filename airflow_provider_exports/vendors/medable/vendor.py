@@ -18,6 +18,7 @@ from airflow_provider_exports.core import times
 from airflow_provider_exports.core.auth import Auth
 from airflow_provider_exports.core.model import (
     JSON,
+    Content,
     Export,
     ExportFile,
     ExportState,
@@ -25,6 +26,7 @@ from airflow_provider_exports.core.model import (
     Problem,
     file_stem,
 )
+from airflow_provider_exports.core.turns import Room
 from airflow_provider_exports.core.vendor import (
     Capability,
     ConnectionInfo,
@@ -36,7 +38,6 @@ from airflow_provider_exports.core.vendor import (
 from airflow_provider_exports.core.wire import Flow, Request, Response
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
-    ExportConflict,
     ExportError,
     ExportNotFound,
     InvalidConnection,
@@ -44,10 +45,19 @@ from airflow_provider_exports.exceptions import (
 )
 from airflow_provider_exports.vendors.medable import answers, faults
 from airflow_provider_exports.vendors.medable.auth import BearerToken, ServerClock, Session, SignedRequests
-from airflow_provider_exports.vendors.medable.payload import advice, prepared, problems, tag, window_end
+from airflow_provider_exports.vendors.medable.payload import (
+    advice,
+    content,
+    prepared,
+    problems,
+    tag,
+    window_end,
+)
 
 # Stops a list that never ends; 100 rows are the largest page.
 _MAX_PAGES = 1000
+# All exports of one connection count against the same limit.
+_QUEUE = "exports"
 _OPEN = (ExportState.QUEUED, ExportState.RUNNING)
 _JSON: Mapping[str, str] = {"Accept": "application/json"}
 
@@ -97,7 +107,14 @@ class MedableVendor(Vendor):
     docs_url = "https://docs.medable.com/cortex-api/objects/export"
     settings_class = MedableSettings
     capabilities = frozenset(
-        {Capability.LIST, Capability.FIND, Capability.DELETE, Capability.PING, Capability.LOGIN}
+        {
+            Capability.LIST,
+            Capability.FIND,
+            Capability.DELETE,
+            Capability.PING,
+            Capability.LOGIN,
+            Capability.ROOM,
+        }
     )
     # Assumed: it leaves the queue, or the job stops; an org may also refuse that while it runs (inUse).
     delete_cancels = True
@@ -208,8 +225,8 @@ class MedableVendor(Vendor):
     # -- exports -----------------------------------------------------------------------------------------
 
     def create(self, payload: Payload) -> Flow[Export]:
-        if self._tags and self.settings.max_open:
-            yield from self._wait_for_turn()
+        if self.queue(payload):
+            (yield from self.room(_QUEUE)).raise_if_full()
         response = yield from self._send(
             Request(
                 "POST",
@@ -226,22 +243,20 @@ class MedableVendor(Vendor):
             raise UnexpectedResponse("the create was answered without an _id.")
         return self.read({"state": "pending", **raw}, answers.vendor_time(response))
 
-    def _wait_for_turn(self) -> Flow[None]:
-        """Return when there is room for one more of our exports.
+    def queue(self, payload: Payload) -> str | None:
+        return _QUEUE if self._tags and self.settings.max_open else None
 
-        :raises ExportConflict: there is none.
-        """
+    def room(self, queue: str) -> Flow[Room]:
         ours = f"[{self.settings.tag_prefix}:"
         waiting = [
             export
             for export in (yield from self._exports(only_open=True))
             if ours in str(export.parameters.get("description"))
         ]
-        if len(waiting) >= self.settings.max_open:
-            raise ExportConflict(
-                f"{len(waiting)} of our exports are still open in the org, the oldest is "
-                f"{waiting[-1].export_id}; max_open allows {self.settings.max_open}."
-            )
+        most = self.settings.max_open
+        oldest = f", the oldest is {waiting[-1].export_id}" if waiting else ""
+        said = f"{len(waiting)} of our exports are still open in the org{oldest}; max_open allows {most}."
+        return Room(frozenset(export.export_id for export in waiting), most, said)
 
     @property
     def _tags(self) -> bool:
@@ -353,12 +368,8 @@ class MedableVendor(Vendor):
             if not isinstance(rows, list):
                 raise UnexpectedResponse("list answers without data.")
             oldest = None if since is None else since + answers.clock_offset(response)
-            for row in rows:
-                try:
-                    export = self.read(row, answers.vendor_time(response))
-                except UnexpectedResponse:
-                    # One broken row must not hide the others.
-                    continue
+            now = answers.vendor_time(response)
+            for export, _ in (yield from self.read_rows((row, now) for row in rows)):
                 if oldest is not None and export.created_at and export.created_at.timestamp() < oldest:
                     return list(found.values())
                 if only_open and export.state not in _OPEN:
@@ -413,6 +424,9 @@ class MedableVendor(Vendor):
 
     def rules(self, payload: Payload, now: float) -> Iterable[Problem]:
         return problems(payload)
+
+    def content(self, payload: Payload) -> Content:
+        return content(payload)
 
     def settled_at(self, payload: Payload) -> float | None:
         end = window_end(payload)

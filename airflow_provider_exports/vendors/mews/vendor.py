@@ -18,6 +18,7 @@ from airflow_provider_exports.core import times
 from airflow_provider_exports.core.auth import BodyFields
 from airflow_provider_exports.core.model import (
     JSON,
+    Content,
     Datasource,
     Export,
     ExportFile,
@@ -27,13 +28,14 @@ from airflow_provider_exports.core.model import (
     file_stem,
 )
 from airflow_provider_exports.core.vendor import (
+    ROWS_AT_ONCE,
     Capability,
     Expiry,
     Vendor,
     VendorSettings,
     invalid_payload,
 )
-from airflow_provider_exports.core.wire import Flow, Request, Response
+from airflow_provider_exports.core.wire import Flow, Request, Response, breath
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
     ExportError,
@@ -110,6 +112,8 @@ class MewsVendor(Vendor):
     settings_class = MewsSettings
     capabilities = frozenset({Capability.GET_MANY, Capability.DATASOURCES, Capability.PING})
     expiry = Expiry.TOLD
+    # "Only one active export per entity type", and a refusal does not name it.
+    one_at_a_time = True
     states: ClassVar[Mapping[str, ExportState]] = {
         "Pending": ExportState.QUEUED,
         "Processing": ExportState.RUNNING,
@@ -306,10 +310,16 @@ class MewsVendor(Vendor):
             elif 0 < self.settings.max_posting_days <= (last - first).days:
                 yield Problem(path, f"is longer than {self.settings.max_posting_days:g} days")
 
-    def settled_at(self, payload: Payload) -> float | None:
+    def content(self, payload: Payload) -> Content:
         updated = (payload.get("Filters") or {}).get("UpdatedUtc") or {}
-        end = updated.get("EndUtc")
-        return times.instant(end).timestamp() + self.settings.settle_delay if end else None
+        start, end = (
+            times.instant(updated[key]) if updated.get(key) else None for key in ("StartUtc", "EndUtc")
+        )
+        return Content((payload["EntityType"],), start, end)
+
+    def settled_at(self, payload: Payload) -> float | None:
+        end = self.content(payload).end
+        return None if end is None else end.timestamp() + self.settings.settle_delay
 
     def advise(self, payload: Payload) -> str | None:
         entity_type = payload["EntityType"]
@@ -318,6 +328,9 @@ class MewsVendor(Vendor):
         close = get_close_matches(entity_type, ENTITY_TYPES, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
         return f"the entity type {entity_type} is not among those documented in August 2026{meant}"
+
+    def queue(self, payload: Payload) -> str | None:
+        return str(payload.get("EntityType"))
 
     def is_conflict(self, request: Request, response: Response) -> bool:
         if response.status == 409:
@@ -374,9 +387,14 @@ class MewsVendor(Vendor):
         exports = _member(response, "Exports")
         if not isinstance(exports, list):
             raise UnexpectedResponse("exports/getAll answers without a list of exports.")
-        found = (self.read(raw, response.server_time) for raw in exports)
-        # By id, never by position: nothing promises the order.
-        return {export.export_id.lower(): export for export in found}
+        found = {}
+        for number, raw in enumerate(exports, start=1):
+            if number % ROWS_AT_ONCE == 0:
+                yield from breath()
+            export = self.read(raw, response.server_time)
+            # By id, never by position: nothing promises the order.
+            found[export.export_id.lower()] = export
+        return found
 
 
 def _path(action: str) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_exports.core import times
-from airflow_provider_exports.core.model import Payload, Problem, fingerprint
+from airflow_provider_exports.core.model import Content, Payload, Problem, fingerprint
 from airflow_provider_exports.core.vendor import invalid_payload
 from airflow_provider_exports.vendors.onna import query
 from airflow_provider_exports.vendors.onna.settings import OnnaSettings
@@ -87,6 +87,17 @@ def window(payload: Payload) -> tuple[datetime | None, datetime | None]:
     if start is not None:
         start += query.DAY if len(str(found[">"])) == _DATE else query.TICK
     return start, moment("<")
+
+
+def content(payload: Payload) -> Content:
+    """Return the workspaces and datasources by the paths of their URLs, and the window."""
+    scope = payload["settings"][0]["scope_query"]
+    subjects = []
+    for field in (query.PATH, query.DATASOURCE):
+        for operand in query.operands(scope, field).values():
+            for one in operand if isinstance(operand, list) else [operand]:
+                subjects.append(str(one).partition("://")[2].partition("/")[2] or str(one))
+    return Content(tuple(subjects), *window(payload))
 
 
 def scope_problems(payload: Payload, now: float, *, allow_future: bool) -> Iterator[Problem]:

@@ -15,8 +15,17 @@ from urllib.parse import quote, unquote, urlsplit
 
 from airflow_provider_exports.core import times
 from airflow_provider_exports.core.auth import HeaderToken
-from airflow_provider_exports.core.model import JSON, Datasource, Export, ExportState, Payload, Problem
+from airflow_provider_exports.core.model import (
+    JSON,
+    Content,
+    Datasource,
+    Export,
+    ExportState,
+    Payload,
+    Problem,
+)
 from airflow_provider_exports.core.redact import redact
+from airflow_provider_exports.core.turns import Room
 from airflow_provider_exports.core.vendor import Capability, Links, Vendor
 from airflow_provider_exports.core.wire import Flow, Request, Response
 from airflow_provider_exports.exceptions import (
@@ -32,6 +41,7 @@ from airflow_provider_exports.vendors.onna import answers, faults
 from airflow_provider_exports.vendors.onna.login import claims, log_in
 from airflow_provider_exports.vendors.onna.payload import (
     SHORTHANDS,
+    content,
     is_unlimited,
     prepared,
     scope_problems,
@@ -41,6 +51,8 @@ from airflow_provider_exports.vendors.onna.settings import STATES, OnnaSettings,
 
 # Stops a list whose cursor never ends.
 _MAX_PAGES = 10_000
+# All exports of one connection count against the same limit.
+_QUEUE = "exports"
 # How often one occurrence may be created anew after its exports have failed or expired.
 _MAX_REPEATS = 50
 _USABLE = (ExportState.QUEUED, ExportState.RUNNING, ExportState.READY)
@@ -60,6 +72,7 @@ class OnnaVendor(Vendor):
         {
             Capability.LOGIN,
             Capability.START,
+            Capability.ROOM,
             Capability.FIND,
             Capability.LIST,
             Capability.DATASOURCES,
@@ -129,7 +142,11 @@ class OnnaVendor(Vendor):
     # -- exports ---------------------------------------------------------------------------------------
 
     def create(self, payload: Payload) -> Flow[Export]:
-        yield from self._wait_for_room(payload)
+        if self.queue(payload):
+            room = yield from self.room(_QUEUE)
+            # One of ours that is running already is adopted, not created.
+            if not room.taken.intersection(_names(payload)):
+                room.raise_if_full()
         for name in _names(payload):
             body = {**payload, "id": name}
             try:
@@ -232,7 +249,7 @@ class OnnaVendor(Vendor):
         # Which fields the entries carry is published for datasources only; the folder shows whole objects.
         if rows is None or not all(self._is_whole(row, now) for row, now in rows):
             rows = yield from self._children()
-        return self._exports(rows)
+        return (yield from self._exports(rows))
 
     def list_datasources(self) -> Flow[list[Datasource]]:
         types = items(self.settings.datasource_types)
@@ -273,6 +290,9 @@ class OnnaVendor(Vendor):
 
     def rules(self, payload: Payload, now: float) -> Iterable[Problem]:
         return scope_problems(payload, now, allow_future=self.settings.allow_future)
+
+    def content(self, payload: Payload) -> Content:
+        return content(payload)
 
     def settled_at(self, payload: Payload) -> float | None:
         end = window(payload)[1]
@@ -354,22 +374,20 @@ class OnnaVendor(Vendor):
             )
         return export
 
-    def _wait_for_room(self, payload: Payload) -> Flow[None]:
-        if not self.settings.max_active:
-            return
+    def queue(self, payload: Payload) -> str | None:
+        return _QUEUE if self.settings.max_active else None
+
+    def room(self, queue: str) -> Flow[Room]:
         rows = yield from self._children()
-        running = {
+        running = frozenset(
             export.export_id
-            for export, now in ((export, now) for row, now in rows for export in self._exports([(row, now)]))
+            for export, now in (yield from self._listed(rows))
             if export.state is ExportState.RUNNING
             and export.created_at is not None
             and now - export.created_at.timestamp() < self.settings.wait_timeout
-        }
-        # One of ours that is running already is adopted, not created.
-        if len(running) >= self.settings.max_active and not running.intersection(_names(payload)):
-            raise ExportConflict(
-                f"{len(running)} exports of this user are running, max_active is {self.settings.max_active}."
-            )
+        )
+        most = self.settings.max_active
+        return Room(running, most, f"{len(running)} exports of this user are running, max_active is {most}.")
 
     def _children(self) -> Flow[list[tuple[JSON, float]]]:
         """Return the objects in the user's folder with the vendor's time."""
@@ -390,20 +408,20 @@ class OnnaVendor(Vendor):
             return False
         return answers.status_word(row, self.settings) is not None
 
-    def _exports(self, rows: list[tuple[JSON, float]]) -> list[Export]:
-        found: dict[str, Export] = {}
-        for row, now in rows:
-            if not isinstance(row, dict) or row.get("@type") != "Export":
-                continue
-            try:
-                export = self.read(row, now)
-            except UnexpectedResponse:
-                # One broken entry must not hide the others.
-                continue
+    def _listed(self, rows: list[tuple[JSON, float]]) -> Flow[list[tuple[Export, float]]]:
+        """Return the exports of the user's folder among objects."""
+        exports = [row for row in rows if isinstance(row[0], dict) and row[0].get("@type") == "Export"]
+        return [
+            (export, now)
+            for export, now in (yield from self.read_rows(exports))
             # An id is good in its own folder only.
-            where = unquote(urlsplit(row["@id"]).path)
-            if where.endswith(unquote(self._path(export.export_id))):
-                found[export.export_id] = export
+            if unquote(urlsplit(export.parameters["@id"]).path).endswith(
+                unquote(self._path(export.export_id))
+            )
+        ]
+
+    def _exports(self, rows: list[tuple[JSON, float]]) -> Flow[list[Export]]:
+        found = {export.export_id: export for export, _ in (yield from self._listed(rows))}
         return sorted(
             found.values(),
             key=lambda one: one.created_at.timestamp() if one.created_at else 0.0,
