@@ -206,6 +206,12 @@ def get_provider_info() -> dict[str, Any]:
         ],
         **modules,
         "connection-types": _CONNECTION_TYPES,
+        "extra-links": [
+            "airflow_provider_exports.shown.ExportLink",
+            "airflow_provider_exports.shown.FilesLink",
+        ],
+        # Read by Airflow 3.2 and newer.
+        "cli": ["airflow_provider_exports.cli.definition.get_commands"],
     }
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -35,9 +35,10 @@ from airflow_provider_exports.exceptions import (
     VendorUnavailable,
 )
 from airflow_provider_exports.landing.names import LAYOUT, check_layout
+from airflow_provider_exports.shown import ExportLink, FilesLink, Shown
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import BaseOperatorLink, Context
 
     from airflow_provider_exports.core.model import Export, Payload
     from airflow_provider_exports.hooks.export import ExportHook
@@ -110,7 +111,7 @@ def owner(context: Context) -> str | None:
     return f"{ti.dag_id}/{ti.run_id}/{ti.task_id}/{getattr(ti, 'map_index', -1)}"
 
 
-class CreateExportOperator(BaseOperator):
+class CreateExportOperator(Shown, BaseOperator):
     """Create an export and return its id; nothing waits for it.
 
     The payload is checked against the vendor's rules before anything is sent. A window that has only just
@@ -143,6 +144,7 @@ class CreateExportOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("conn_id", "payload", "export_label")
     template_fields_renderers: ClassVar[dict[str, str]] = {"payload": "json"}
+    operator_extra_links: Collection[BaseOperatorLink] = (ExportLink(),)
     ui_color = "#e8f0fe"
 
     vendor_name: ClassVar[str | None] = None
@@ -202,6 +204,7 @@ class CreateExportOperator(BaseOperator):
         give_up_at: float | None = None,
         unanswered_at: float | None = None,
         recreated: int = 0,
+        queued_at: float | None = None,
     ) -> Any:
         """Create the export after a pause in the triggerer."""
         from airflow_provider_exports.triggers.export import awaited_export
@@ -209,7 +212,9 @@ class CreateExportOperator(BaseOperator):
         with airflow_errors():
             awaited_export(event)
             self._remember(context, recreated)
-            return self._go_on(context, self._create(self._checked(), give_up_at, unanswered_at))
+            # None where ``dags test`` has dropped the arguments: it comes from the triggerer all the same.
+            turn = queued_at or time.time()
+            return self._go_on(context, self._create(self._checked(), give_up_at, unanswered_at, turn))
 
     def _remember(self, context: Context, recreated: int = 0) -> None:
         self._ti = context.get("ti")
@@ -219,6 +224,7 @@ class CreateExportOperator(BaseOperator):
 
     def _go_on(self, context: Context, export: Export) -> Any:
         """Return the task's result once the export exists."""
+        self._show_export(self._ti, export.export_id)
         self._memory.note(done=True)
         return export.export_id
 
@@ -313,22 +319,42 @@ class CreateExportOperator(BaseOperator):
         payload = self._prepared()
         self.hook.vendor.check_shape(payload)
         self._check_kind(payload)
+        self._queue = self.hook.vendor.queue(payload)
         return payload
 
     def _create(
-        self, payload: Payload, give_up_at: float | None, unanswered_at: float | None = None
+        self,
+        payload: Payload,
+        give_up_at: float | None,
+        unanswered_at: float | None = None,
+        queued_at: float | None = None,
     ) -> Export:
+        from airflow_provider_exports.core.vendor import Capability
+
         vendor, memory = self.hook.vendor, self._memory
         now = time.time()
+        # Tasks that look in the same moment all see the same room. What may exist already needs none.
+        turn_first = (
+            queued_at is None
+            and self._queue is not None
+            and self.on_conflict == "wait"
+            and Capability.ROOM in vendor.capabilities
+            and unanswered_at is None
+            and not self.reuse_existing
+        )
         settled_at = vendor.settled_at(payload) or 0.0
         # A window that lies in the future is a mistake and fails the check; one that has just ended is not,
         # also when this machine's clock is a little behind the scheduler's.
         if now < settled_at <= now + vendor.settings.settle_delay + vendor.settings.clock_margin:
             vendor.check(payload, settled_at)
             self.log.info("The data of this window counts as complete in %.0f s.", settled_at - now)
-            self._sleep_until(settled_at, None, unanswered_at)
+            latest = settled_at + self._wait_timeout()
+            self._sleep_until(settled_at, latest, unanswered_at, self._queue if turn_first else None)
         if give_up_at is None:
             give_up_at = time.time() + self._wait_timeout()
+        if turn_first and self.deferrable:
+            vendor.check(payload, time.time())
+            self._sleep_until(0.0, give_up_at, None, self._queue)
         deadline = give_up_at if self.on_conflict == "wait" and not self.deferrable else None
         record = self._new_record(payload)
         memory.write(record if unanswered_at is None else replace(record, since=unanswered_at))
@@ -346,7 +372,9 @@ class CreateExportOperator(BaseOperator):
             if self.on_conflict == "fail" or not self.deferrable or next_try > give_up_at:
                 raise
             self.log.info("%s Next try in %.0f s.", conflict.message, pause)
-            self._sleep_until(next_try, give_up_at, conflict.unanswered_at)
+            moment = next_try if self._queue is None else 0.0
+            left = conflict.unanswered_at
+            self._sleep_until(moment, give_up_at, left, self._queue, queued_at, next_try)
             raise AssertionError("a deferred task does not come back here") from None
         except UnknownOutcome as error:
             self._note_known(error)
@@ -375,20 +403,43 @@ class CreateExportOperator(BaseOperator):
         if not something_left:
             self._memory.forget()
 
-    def _sleep_until(self, moment: float, give_up_at: float | None, unanswered_at: float | None) -> None:
+    def _sleep_until(
+        self,
+        moment: float,
+        give_up_at: float | None,
+        unanswered_at: float | None,
+        queue: str | None = None,
+        queued_at: float | None = None,
+        next_try: float | None = None,
+    ) -> None:
+        """Wait until a moment, epoch seconds; in the triggerer, after it for a turn in ``queue`` as well.
+
+        :param queued_at: since when the task waits for its turn; None for now.
+        :param next_try: when it is its turn although nothing tells that there is room.
+        """
         if not self.deferrable:
             time.sleep(max(0.0, moment - time.time()))
             return
         from airflow_provider_exports.triggers.export import MINIMUM_DELAY, ExportTrigger
 
-        moment = max(moment, time.time() + MINIMUM_DELAY)
+        now = time.time()
+        moment = max(moment, now + MINIMUM_DELAY)
         self.defer(
-            trigger=ExportTrigger(conn_id=self.conn_id, vendor=self.hook.vendor.name, not_before=moment),
+            trigger=ExportTrigger(
+                conn_id=self.conn_id,
+                vendor=self.hook.vendor.name,
+                not_before=moment,
+                end_time=give_up_at,
+                queue=queue,
+                queued_at=queued_at or now,
+                next_try=next_try,
+            ),
             method_name="resume_create",
             kwargs={
                 "give_up_at": give_up_at,
                 "unanswered_at": unanswered_at,
                 "recreated": self._recreated,
+                "queued_at": queued_at or now,
             },
         )
 
@@ -396,6 +447,12 @@ class CreateExportOperator(BaseOperator):
         vendor = self.hook.vendor
         parameters = {name: getattr(self, name) for name in self.payload_parameters}
         return vendor.prepare(vendor.compose(parameters, self._payload()))
+
+    def _known_payload(self) -> Payload | None:
+        try:
+            return self._prepared()
+        except ExportError:
+            return None
 
     def _payload(self) -> Payload:
         payload = self.payload
@@ -428,6 +485,9 @@ class RunExportOperator(CreateExportOperator):
         the next try takes it up, or is told to stop (``cancel``). ``execution_timeout`` counts as well.
     :param cancel_on_kill: whether the vendor is told to stop when somebody marks the waiting task as failed
         or done. Not when it is cleared, or only its worker or triggerer stops: the next try takes it up.
+    :param partition_key: partition of the outlet assets that the files are for (templated; Airflow 3.3). It
+        starts DAGs that are scheduled on partitions of the asset, and then no others. None leaves it to
+        Airflow: it takes the partition of the DAG run, if it has one.
     :return: the *export result*: ``export_id, vendor, state, created_at, expires_at,
         files[{uri, name, size, sha256}]``.
 
@@ -436,7 +496,8 @@ class RunExportOperator(CreateExportOperator):
     The other parameters are those of :class:`CreateExportOperator`.
     """
 
-    template_fields: Sequence[str] = (*CreateExportOperator.template_fields, "destination")
+    template_fields: Sequence[str] = (*CreateExportOperator.template_fields, "destination", "partition_key")
+    operator_extra_links = (ExportLink(), FilesLink())
 
     def __init__(
         self,
@@ -449,6 +510,7 @@ class RunExportOperator(CreateExportOperator):
         skip_if_empty: bool = False,
         on_timeout: str = "fail",
         cancel_on_kill: bool = True,
+        partition_key: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -463,6 +525,7 @@ class RunExportOperator(CreateExportOperator):
         self.skip_if_empty = skip_if_empty
         self.on_timeout = on_timeout
         self.cancel_on_kill = cancel_on_kill
+        self.partition_key = partition_key
 
     def execute_complete(
         self,
@@ -578,6 +641,7 @@ class RunExportOperator(CreateExportOperator):
         deadline = self._deadline(wait_until)
         while True:
             self._export_id = export.export_id
+            self._show_export(self._ti, export.export_id)
             if self._ti is not None and self.do_xcom_push:
                 self._ti.xcom_push(key=_XCOM_KEY, value=export.export_id)
             try:
@@ -631,6 +695,7 @@ class RunExportOperator(CreateExportOperator):
                 end_time=deadline,
                 known=True,
                 cancel_on_kill=self.cancel_on_kill and not self.reuse_existing,
+                queue=self._queue,
             ),
             method_name="execute_complete",
             kwargs={"recreated": self._recreated, "wait_until": deadline},
@@ -642,19 +707,30 @@ class RunExportOperator(CreateExportOperator):
 
         # From here on there is nothing to cancel: it is done, and stays at the vendor.
         self._export_id = None
+        self._show_export(self._ti, export.export_id)
         raise_unless_ready(export)
         if self.skip_if_empty and not export.files:
             self._memory.note(done=True)
             raise AirflowSkipException(f"{export.vendor} export {export.export_id} has no files.")
         if self.destination:
+            who, payload = owner(context), self._prepared()
             result = self.hook.land_export(
                 export,
                 self.destination,
                 layout=self.layout,
                 unpack=self.unpack,
                 as_jsonl=self.as_jsonl,
-                owner=owner(context),
-                payload=self._prepared(),
+                owner=who,
+                payload=payload,
+            )
+            self._show_landed(
+                context,
+                result,
+                self.destination,
+                self.layout,
+                owner=who,
+                payload=payload,
+                partition_key=self.partition_key,
             )
         else:
             result = export.result()
@@ -662,7 +738,7 @@ class RunExportOperator(CreateExportOperator):
         return result
 
 
-class DownloadExportOperator(BaseOperator):
+class DownloadExportOperator(Shown, BaseOperator):
     """Land the files of an export that is ready.
 
     :param conn_id: connection, of the vendor's type (templated).
@@ -675,11 +751,20 @@ class DownloadExportOperator(BaseOperator):
     :param run_due: of an export that the vendor repeats, the run whose files are wanted: when it was due
         (templated), as ISO 8601 text, datetime or pendulum. None for the newest run.
     :param next_run_due: when the run after it is due (templated); from then on it is ``RunMissed``.
+    :param partition_key: as of :class:`RunExportOperator`.
     :param retry_policy: as of :class:`CreateExportOperator`.
     :return: the *export result*, as of :class:`RunExportOperator`.
     """
 
-    template_fields: Sequence[str] = ("conn_id", "export_id", "destination", "run_due", "next_run_due")
+    template_fields: Sequence[str] = (
+        "conn_id",
+        "export_id",
+        "destination",
+        "run_due",
+        "next_run_due",
+        "partition_key",
+    )
+    operator_extra_links = (ExportLink(), FilesLink())
     ui_color = "#e8f0fe"
 
     def __init__(
@@ -693,6 +778,7 @@ class DownloadExportOperator(BaseOperator):
         as_jsonl: bool = False,
         run_due: str | datetime | None = None,
         next_run_due: str | datetime | None = None,
+        partition_key: str | None = None,
         retry_policy: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -706,23 +792,40 @@ class DownloadExportOperator(BaseOperator):
         self.as_jsonl = as_jsonl
         self.run_due = run_due
         self.next_run_due = next_run_due
+        self.partition_key = partition_key
+
+    @cached_property
+    def hook(self) -> ExportHook:
+        """The hook of the task's connection."""
+        from airflow_provider_exports.hooks.export import ExportHook
+
+        return ExportHook(self.conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Land the files."""
-        from airflow_provider_exports.hooks.export import ExportHook
-
         with airflow_errors():
             run_due, next_run_due = run_window(self.run_due, self.next_run_due)
-            return ExportHook(self.conn_id).download_export(
+            self._show_export(context.get("ti"), self.export_id)
+            who = owner(context)
+            result = self.hook.download_export(
                 self.export_id,
                 self.destination,
                 layout=self.layout,
                 unpack=self.unpack,
                 as_jsonl=self.as_jsonl,
-                owner=owner(context),
+                owner=who,
                 run_due=run_due,
                 next_run_due=next_run_due,
             )
+            self._show_landed(
+                context,
+                result,
+                self.destination,
+                self.layout,
+                owner=who,
+                partition_key=self.partition_key,
+            )
+            return result
 
 
 class DeleteExportOperator(BaseOperator):

@@ -270,7 +270,7 @@ def test_airflow_ends_the_wait(simulator: Simulator, lasting: bool) -> None:
     """No triggerer runs: Airflow's own deadline comes, which counts like ours."""
     simulator.configure("medable", outcome="never")
     task = TaskInstance(simulator, medable(True, on_timeout="cancel"), lasting=lasting)
-    task.start()
+    task.start_waiting()
     with pytest.raises(errors.ExportTimedOut) as caught:
         task.end_wait()
     (deleted,) = simulator.requests("medable", "delete")
@@ -293,7 +293,7 @@ def test_kill_cancels_what_nobody_wants(simulator: Simulator, state: Any, cancel
     """SIGTERM also comes when a worker shuts down; then the next try goes on with the export."""
     simulator.configure("medable", outcome="never")
     task = TaskInstance(simulator, medable(True), lasting=True)
-    task.start()
+    task.start_waiting()
     task.state = state
     assert task.operator is not None
     task.operator.on_kill()
@@ -306,7 +306,7 @@ def test_kill_without_an_answer_of_airflow_cancels_nothing(
     """Nobody knows who stopped the task: the export may be wanted."""
     simulator.configure("medable", outcome="never")
     task = TaskInstance(simulator, medable(True), lasting=True)
-    task.start()
+    task.start_waiting()
 
     def silent(_: Any) -> bool:
         raise RuntimeError("no supervisor")
@@ -369,7 +369,7 @@ def test_what_could_not_be_cancelled_is_taken_up(simulator: Simulator, deferrabl
 def test_kill_leaves_an_export_that_others_use(simulator: Simulator) -> None:
     """It was there before: who made it wants it."""
     simulator.configure("medable", outcome="never")
-    TaskInstance(simulator, medable(True), lasting=True).start()
+    TaskInstance(simulator, medable(True), lasting=True).start_waiting()
     user = TaskInstance(simulator, medable(True, reuse_existing=True), lasting=True)
     user.start()
     assert creates(simulator, "medable") == 1
@@ -382,7 +382,7 @@ def test_kill_leaves_an_export_that_others_use(simulator: Simulator) -> None:
 def test_gone_between_event_and_worker(simulator: Simulator) -> None:
     """The trigger has seen it ready, the worker comes late: expired, and created anew if that is wanted."""
     task = TaskInstance(simulator, medable(True, recreate_if_expired=True), lasting=True)
-    task.start()
+    task.start_waiting()
     deferred = task.deferred
     assert deferred is not None
     event = fire(deferred.trigger)

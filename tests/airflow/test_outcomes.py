@@ -74,7 +74,9 @@ def test_files_land_whole(simulator: Simulator, deferrable: bool, vendor: str, t
     events: list[dict[str, Any]] = []
     result = run(make, events=events)
     assert creates(simulator, vendor) == 1
-    assert len(events) == int(deferrable)
+    # At giosg a turn comes first: there may be only so many exports at once.
+    awaited = {"mews": ["ready"], "giosg": [None, "ready"]}[vendor]
+    assert [event["state"] for event in events] == (awaited if deferrable else [])
     assert set(result) == {"export_id", "vendor", "state", "created_at", "expires_at", "files"}
     assert result["state"] == "ready"
     assert len(result["files"]) == {"mews": 2, "giosg": 1}[vendor]
@@ -566,8 +568,9 @@ def test_giosg_cap_holds_for_a_bulk(simulator: Simulator, connect: Connect, defe
             with pytest.raises(TaskDeferred) as deferred:
                 bulk(room_id)().execute({})
             waiting.append((bulk(room_id), deferred.value))
-        assert creates(simulator, "giosg") == 2
-        assert [one.method_name for _, one in waiting] == ["execute_complete"] * 2 + ["resume_create"] * 3
+        # Those that looked in this moment would all have found room.
+        assert creates(simulator, "giosg") == 0
+        assert [one.method_name for _, one in waiting] == ["resume_create"] * 5
         results = []
         while waiting:
             make, one = waiting.pop(0)

@@ -120,6 +120,9 @@ def test_trigger_round_trip_keeps_every_argument() -> None:
         "next_run_due": 2.0,
         "known": True,
         "cancel_on_kill": True,
+        "queue": "companies",
+        "queued_at": 4.0,
+        "next_try": 6.0,
     }
     path, kwargs = ExportTrigger(**arguments).serialize()  # type: ignore[arg-type]
     assert path == "airflow_provider_exports.triggers.export.ExportTrigger"

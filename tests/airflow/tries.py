@@ -75,6 +75,12 @@ class TaskInstance:
         self.xcoms.clear()
         return self._step(lambda task: task.execute(self.context()))
 
+    def start_waiting(self) -> None:
+        """Run the next try until it waits for its export, past any turn that it needs for the create."""
+        self.start()
+        while self.deferred is not None and self.deferred.trigger.export_id is None:
+            self.resume()
+
     def resume(self) -> Any:
         """Let the trigger fire, and go on on a worker."""
         deferred = self.deferred

@@ -7,27 +7,17 @@ import hashlib
 import json
 import signal
 import sqlite3
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_provider_exports.core.registry import BUILT_IN
-
-if tuple(int(part) for part in version("apache-airflow").split(".")[:2]) < (3, 3):
-    pytest.skip(
-        "before Airflow 3.3 nothing outlives a try, and no trigger is told of its task's end",
-        allow_module_level=True,
-    )
-
-from demo.airflow_processes import DemoError, LocalAirflow, Processes, clean_environment
+from demo.airflow_processes import DemoError, LocalAirflow, Processes
+from tests.e2e.running import call, start_simulator
 
 pytestmark = pytest.mark.airflow_e2e
 
@@ -180,12 +170,12 @@ class Story:
 
     def control(self, name: str, body: Any = None) -> Any:
         """Call one of the simulator's controls."""
-        return _call(f"{self.simulator}/_control/{name}", None if body is None else "POST", body)
+        return call(f"{self.simulator}/_control/{name}", None if body is None else "POST", body)
 
     def user(self, method: str, path: str, body: Any) -> Any:
         """Call Airflow's API, as a user does."""
-        token = _call(f"{self.airflow.url}/auth/token")["access_token"]
-        return _call(f"{self.airflow.url}/api/v2/{path}", method, body, token)
+        token = call(f"{self.airflow.url}/auth/token")["access_token"]
+        return call(f"{self.airflow.url}/api/v2/{path}", method, body, token)
 
     def tasks(self) -> dict[str, tuple[str | None, int]]:
         """Return state and try of each DAG's only task."""
@@ -236,7 +226,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         (home / name).mkdir()
     processes = Processes(home / "logs")
     try:
-        simulated = _start_simulator(home, processes)
+        simulated = start_simulator(home, processes)
         connections = {
             f"AIRFLOW_CONN_{vendor.upper()}_DEFAULT": json.dumps(given)
             for vendor, given in simulated["connections"].items()
@@ -279,6 +269,8 @@ def _play(story: Story) -> None:
 
     story.until("the wait of the deferred tasks", lambda: waits(*DEFERRED), 150)
     story.until("all exports", lambda: made(*KILLED.values(), *ENDED, CLEARED), 90)
+    # Medable's task waited for its turn before.
+    story.until("the wait for the exports", lambda: waits(*DEFERRED), 60)
     _kill_triggerer(story)
     seen = {dag_id: story.looks(story.exports(dag_id)[0]["name"]) for dag_id in DEFERRED}
     story.notes["deferred when the triggerer died"] = [
@@ -323,28 +315,6 @@ def _kill_triggerer(story: Story) -> None:
     for one in (process, *process.children(recursive=True)):
         one.send_signal(signal.SIGKILL)
     process.wait(10)
-
-
-def _start_simulator(home: Path, processes: Processes) -> dict[str, Any]:
-    ready = home / "simulator.json"
-    command = [sys.executable, "-m", "airflow_provider_exports.simulator", "--port", "0", "--files-port", "0"]
-    command += ["--ready-after-seconds", "9", "--ready-file", str(ready)]
-    processes.start("simulator", command, clean_environment(), home)
-    processes.wait_until("the simulator's start", ready.exists, 30)
-    state: dict[str, Any] = json.loads(ready.read_text())
-    return state
-
-
-def _call(url: str, method: str | None = None, body: Any = None, token: str | None = None) -> Any:
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, headers, method=method)
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=60) as answer:
-            return json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        raise AssertionError(f"{url}: {error.code} {error.read().decode()}") from None
 
 
 @pytest.mark.parametrize("vendor", BUILT_IN)
