@@ -1,0 +1,50 @@
+"""Connhex, from a form: press *Trigger*, fill in what to export, and find the files in object storage.
+
+To make it yours: list in ``conn_ids`` the connections that may be chosen, give the fields other ``defaults``,
+or leave those out that are always the same (``omit``) and write them into the operator. Point the Airflow
+Variable ``exports_destination`` at your bucket (``s3://my_aws_connection@my-bucket/exports``). Each export
+lands in a folder of its own, named after its id.
+
+The form is for one channel. What it does not have (several items, items of resources, whole messages) goes
+into ``payload``, in Connhex's own field names.
+"""
+
+# [START connhex_from_form]
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_exports.operators.connhex import ConnhexRunExportOperator
+from airflow_provider_exports.params import export_params, export_payload
+
+with DAG(
+    dag_id="connhex_from_form",
+    description="A Connhex export of one channel, from a form",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
+    params=export_params(
+        "connhex",
+        conn_ids=["connhex_default"],
+        # An export that Connhex repeats is not for an operator that waits for its end.
+        omit=["type", "periodicity", "period_start"],
+    ),
+    user_defined_macros={"export_payload": export_payload},
+    tags=["exports", "connhex"],
+    doc_md=__doc__,
+):
+    ConnhexRunExportOperator(
+        task_id="export",
+        connhex_conn_id="{{ params.conn_id }}",
+        payload="{{ export_payload('connhex', params) | tojson }}",
+        destination=(
+            "{{ var.value.get('exports_destination', 'file:///tmp/airflow-exports') }}/connhex/from-form"
+        ),
+        layout="{export_id}/{name}",
+        deferrable=True,
+    )
+# [END connhex_from_form]

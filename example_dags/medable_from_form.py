@@ -1,0 +1,44 @@
+"""Medable, from a form: press *Trigger*, fill in what to export, and find the files in object storage.
+
+To make it yours: list in ``conn_ids`` the connections that may be chosen, give the fields other ``defaults``,
+or leave those out that are always the same (``omit``) and write them into the operator. Point the Airflow
+Variable ``exports_destination`` at your bucket (``s3://my_aws_connection@my-bucket/exports``). Each export
+lands in a folder of its own, named after its id.
+
+The form has no script to run afterwards: whoever may press *Trigger* would run code at Medable.
+"""
+
+# [START medable_from_form]
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pendulum
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_exports.operators.medable import MedableRunExportOperator
+from airflow_provider_exports.params import export_params, export_payload
+
+with DAG(
+    dag_id="medable_from_form",
+    description="A Medable export of one object, from a form",
+    schedule=None,
+    start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
+    catchup=False,
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
+    params=export_params("medable", conn_ids=["medable_default"]),
+    user_defined_macros={"export_payload": export_payload},
+    tags=["exports", "medable"],
+    doc_md=__doc__,
+):
+    MedableRunExportOperator(
+        task_id="export",
+        medable_conn_id="{{ params.conn_id }}",
+        payload="{{ export_payload('medable', params) | tojson }}",
+        destination=(
+            "{{ var.value.get('exports_destination', 'file:///tmp/airflow-exports') }}/medable/from-form"
+        ),
+        layout="{export_id}/{name}",
+        deferrable=True,
+    )
+# [END medable_from_form]
