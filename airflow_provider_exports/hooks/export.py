@@ -29,6 +29,7 @@ from airflow_provider_exports.exceptions import (
     ExportTimedOut,
     InvalidConnection,
 )
+from airflow_provider_exports.landing.fetch import Progress
 from airflow_provider_exports.landing.host import FileHost
 from airflow_provider_exports.landing.land import land
 from airflow_provider_exports.landing.names import LAYOUT
@@ -60,6 +61,9 @@ class ExportHook(HttpHook):
     conn_type = "exports"
     hook_name = "Exports"
     vendor_name: ClassVar[str | None] = None
+
+    on_progress: Callable[[Progress], object] | None = None
+    """Called ten times a second while files are transferred, with how far it has come."""
 
     def __init__(
         self, conn_id: str = default_conn_name, *, vendor_name: str | None = None, method: str = "POST"
@@ -284,6 +288,7 @@ class ExportHook(HttpHook):
             as_jsonl=as_jsonl,
             owner=owner,
             payload=payload,
+            tell=self.on_progress,
         )
 
     def test_connection(self) -> tuple[bool, str]:

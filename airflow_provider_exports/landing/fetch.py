@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -22,6 +22,41 @@ from airflow_provider_exports.transports.blocking import Log
 
 _TICK = 0.02
 _TELL_SECONDS = 5.0
+_SHOW_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a download has come; ``str()`` says it in words."""
+
+    files: int
+    """Files of the export."""
+    done: int
+    """Files that have come whole."""
+    landed: int
+    """Bytes on the disk, with those of an earlier try."""
+    total: int | None
+    """Bytes of all files; None while nobody knows."""
+    rate: float
+    """Bytes per second of this try."""
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to go at this rate; None while nobody knows."""
+        if self.total is None or not self.rate:
+            return None
+        return (self.total - self.landed) / self.rate
+
+    def __str__(self) -> str:
+        text = f"{self.done} of {self.files} files, " if self.files > 1 else ""
+        if self.total is None:
+            return f"{text}{in_bytes(self.landed)}, {in_bytes(self.rate)}/s"
+        share = 100 * self.landed / self.total if self.total else 100.0
+        text += f"{in_bytes(self.landed)} of {in_bytes(self.total)} ({share:.0f} %), {in_bytes(self.rate)}/s"
+        return text if self.left is None else f"{text}, {self.left:.0f} s left"
+
+
+Tell = Callable[[Progress], object]
 
 
 class Links:
@@ -77,9 +112,11 @@ def fetch_all(
     folder: Path,
     vendor: Vendor,
     log: Log,
+    tell: Tell | None = None,
 ) -> list[Fetched]:
     """Fetch the files of ``export`` into ``folder`` under ``names``; they are checked, in the same order.
 
+    :param tell: called ten times a second and at the end with how far it has come, on this thread.
     :raises ExportError: of the first file that cannot be had; the others are stopped.
     """
     settings = vendor.settings
@@ -129,7 +166,7 @@ def fetch_all(
             for future in futures:
                 future.add_done_callback(ended.put)
             try:
-                _watch(transfers, running, ended, export, host, most, log)
+                _watch(transfers, running, ended, export, host, most, log, tell)
             except BaseException:
                 stop.set()
                 host.hang_up()
@@ -152,9 +189,10 @@ def _watch(
     host: FileHost,
     most: int,
     log: Log,
+    tell: Tell | None,
 ) -> None:
     """Wait until all have come or one has failed; add connections where they help; say how far it is."""
-    began = told = looked = time.monotonic()
+    began = told = shown = looked = time.monotonic()
     done = 0
     while done < len(transfers):
         with contextlib.suppress(Empty):
@@ -170,26 +208,27 @@ def _watch(
                 free -= one.help(free, 5 * _TICK)
         if now - told >= _TELL_SECONDS:
             told = now
-            log.log(20, "%s", _progress(transfers, done, export, now - began))
+            far = _progress(transfers, done, export, now - began)
+            log.log(20, "%s export %s: %s", export.vendor, export.export_id, far)
+        if tell is not None and (now - shown >= _SHOW_SECONDS or done == len(transfers)):
+            shown = now
+            tell(_progress(transfers, done, export, now - began))
 
 
-def _progress(transfers: Sequence[Transfer], done: int, export: Export, seconds: float) -> str:
-    landed = sum(one.landed for one in transfers)
-    rate = sum(one.moved for one in transfers) / seconds
+def _progress(transfers: Sequence[Transfer], done: int, export: Export, seconds: float) -> Progress:
     pairs = zip(transfers, export.files, strict=True)
     sizes = [file.size if one.total is None else one.total for one, file in pairs]
-    text = f"{export.vendor} export {export.export_id}: "
-    if len(transfers) > 1:
-        text += f"{done} of {len(transfers)} files, "
-    if None in sizes:
-        return f"{text}{_bytes(landed)}, {_bytes(rate)}/s"
-    total = sum(size or 0 for size in sizes)
-    left = (total - landed) / rate if rate else 0.0
-    share = 100 * landed / total if total else 100.0
-    return f"{text}{_bytes(landed)} of {_bytes(total)} ({share:.0f} %), {_bytes(rate)}/s, {left:.0f} s left"
+    return Progress(
+        files=len(transfers),
+        done=done,
+        landed=sum(one.landed for one in transfers),
+        total=None if None in sizes else sum(size or 0 for size in sizes),
+        rate=sum(one.moved for one in transfers) / seconds,
+    )
 
 
-def _bytes(number: float) -> str:
+def in_bytes(number: float) -> str:
+    """Return a number of bytes as people read it, such as ``1.5 MiB``."""
     for unit in ("B", "KiB", "MiB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"

@@ -16,7 +16,7 @@ from airflow_provider_exports.core.redact import redact
 from airflow_provider_exports.core.vendor import Capability, Vendor
 from airflow_provider_exports.exceptions import DownloadError, ExportError
 from airflow_provider_exports.landing import archive, check, jsonl
-from airflow_provider_exports.landing.fetch import Links, fetch_all
+from airflow_provider_exports.landing.fetch import Links, Tell, fetch_all
 from airflow_provider_exports.landing.host import FileHost
 from airflow_provider_exports.landing.manifest import LandedFile, Manifest, file_name
 from airflow_provider_exports.landing.names import free_name, lay_out
@@ -41,6 +41,7 @@ def land(
     as_jsonl: bool = False,
     owner: str | None = None,
     payload: Payload | None = None,
+    tell: Tell | None = None,
 ) -> dict[str, Any]:
     """Land the files of a ready export and return the *export result*.
 
@@ -52,6 +53,7 @@ def land(
     :param as_jsonl: whether CSV files and JSON arrays become JSON Lines; with ``unpack`` those in zips too.
     :param owner: the task instance: what it landed for an earlier export makes way for this one.
     :param payload: what was asked for, where it is known; it goes into the manifest.
+    :param tell: told how far the transfer has come, ten times a second.
     :raises DownloadError: they could not be landed; no incomplete file is visible at the destination.
     :raises InvalidPayload: with ``as_jsonl``, rows cannot be read from files of this format.
     """
@@ -76,7 +78,7 @@ def land(
         with target.staged(fresh=not known) as staging:
             links = Links(vendor, export, read)
             with contextlib.closing(make_host()) as host:
-                fetched = fetch_all(host, links, export, names, staging / "files", vendor, log)
+                fetched = fetch_all(host, links, export, names, staging / "files", vendor, log, tell)
             links.check_run()
             landed = _landed(
                 vendor, export, names, fetched, staging / "files", comma, unpack=unpack, as_jsonl=as_jsonl
