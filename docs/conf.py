@@ -48,10 +48,12 @@ nitpick_ignore_regex = [
     # Names that annotations use without their module: of the standard library, of Airflow …
     (r"py:.*", r"(Any|ClassVar|Callable|Container|Iterable|Iterator|AsyncIterator|Mapping|Sequence|Self)"),
     (r"py:.*", r"(date|datetime|timedelta|Context|Connection|TriggerEvent|HttpHook|BaseTrigger|Literal.*)"),
-    (r"py:.*", r"RetryDecision"),
+    (r"py:.*", r"RetryDecision|OperatorLineage"),
     (r"py:.*", r"ObjectStoragePath"),
     # … and type aliases and type variables of this package, which autodoc documents as data or not at all.
     (r"py:.*", r"(.*\.)?(T|SettingsT|JSON|Payload|Flow|Plan|Step)"),
+    # A private base says nothing to readers.
+    (r"py:.*", r"airflow_provider_exports(\.\w+)*\._\w+"),
     # The simulator's inside is not part of the reference.
     (r"py:.*", r"airflow_provider_exports\.simulator\..*"),
     # autodoc does not split the type of an attribute.

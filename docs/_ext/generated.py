@@ -1,10 +1,12 @@
-"""The directive ``generated``: a table of :mod:`tables`, made when the documentation is built."""
+"""The directives of this documentation: tables and pictures, made from the code when it is built."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import diagrams
 import tables
+import versions
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -22,6 +24,27 @@ class Generated(SphinxDirective):
         # The tables come from the code, so a change of the code must build the page again.
         self.env.note_reread()
         return self.parse_text_to_nodes(tables.table(*self.arguments))
+
+
+class Diagram(SphinxDirective):
+    """``{diagram} states`` or ``{diagram} requests mews``: a picture of :mod:`diagrams`, and its words."""
+
+    required_arguments = 1
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
+        words = diagrams.words(*self.arguments)
+        picture = nodes.raw("", diagrams.picture(*self.arguments), format="html")
+        return [picture, *(self.parse_text_to_nodes(words) if words else [])]
+
+
+class Versions(SphinxDirective):
+    """``{versions}``: what works on which version of Airflow, of :mod:`versions`."""
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
+        return self.parse_text_to_nodes(versions.table())
 
 
 def resolve_short_name(
@@ -42,4 +65,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("missing-reference", resolve_short_name)
     app.add_directive("generated", Generated)
+    app.add_directive("diagram", Diagram)
+    app.add_directive("versions", Versions)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

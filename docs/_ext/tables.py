@@ -33,6 +33,7 @@ __all__ = [
     "fields_of",
     "form",
     "lifecycle",
+    "secrets",
     "settings",
     "states",
     "table",
@@ -50,6 +51,7 @@ def table(name: str, *arguments: str) -> str:
         "fields": fields_of,
         "form": form,
         "lifecycle": lifecycle,
+        "secrets": secrets,
         "settings": settings,
         "states": states,
     }[name](*arguments)
@@ -74,6 +76,21 @@ def form(vendor: str) -> str:
         default = _shown(schema["default"]) if "default" in schema else ""
         rows.append([field["label"], f"`{name}`", default, " ".join(notes)])
     return _markdown(["form field", "stored as", "default", "meaning or example"], rows)
+
+
+def secrets() -> str:
+    """Where each vendor's credentials stand in its connection, by the forms."""
+    rows = []
+    for vendor in BUILT_IN:
+        entry = connection_type(vendor)
+        labels = entry["ui-field-behaviour"]["relabeling"]
+        known = f"{labels['login']} (`login`)" if "login" in labels else ""
+        secret = [f"{labels['password']} (`password`)"]
+        for name, field in entry["conn-fields"].items():
+            if field["schema"].get("format") == "password":
+                secret.append(f"{field['label']} (`{name}`)")
+        rows.append([vendor_class(vendor).display_name, known, ", ".join(secret)])
+    return _markdown(["vendor", "names an account", "secret, masked in logs"], rows)
 
 
 def settings(vendor: str, whose: str) -> str:
@@ -134,6 +151,7 @@ _WITHOUT: dict[str, str] = {
     "list": "`list_exports` is refused before anything is sent.",
     "find": "An unanswered create is an `UnknownOutcome`, never repeated; `reuse_existing` is refused.",
     "datasources": "The author of the DAG names them.",
+    "room": "Where a create is refused for want of it, one task at a time tries again.",
     "cancel": "A wait that ends leaves the export to the vendor, which finishes it.",
     "delete": "Its files stay until they expire; `DeleteExportOperator` is refused.",
     "expiry": "Files are fetched as soon as they are ready, and one that is gone is `ExportExpired`.",
@@ -177,6 +195,7 @@ def _offers(cls: type[Vendor]) -> dict[str, str]:
         "list": yes(Capability.LIST),
         "find": yes(Capability.FIND),
         "datasources": yes(Capability.DATASOURCES),
+        "room": yes(Capability.ROOM),
         "cancel": "by deleting it" if cls.delete_cancels else "no",
         "delete": yes(Capability.DELETE),
         "expiry": cls.expiry.value,
