@@ -150,13 +150,13 @@ class Demo:
 
     def connections(self) -> dict[str, dict[str, Any]]:
         """Return the Airflow connections by id."""
-        return {
-            f"{vendor}_default": {
-                **connection,
-                "extra": {**connection["extra"], **CONNECTION_SETTINGS[vendor]},
-            }
-            for vendor, connection in self.simulator["connections"].items()
-        }
+        connections = {}
+        for vendor, connection in self.simulator["connections"].items():
+            # In the place of the vendor's web interface the simulator shows what it has.
+            page = f"{self.simulator['api']}/_control/exports?vendor={vendor}&export_id={{export_id}}"
+            extra = {**connection["extra"], **CONNECTION_SETTINGS[vendor], "export_page": page}
+            connections[f"{vendor}_default"] = {**connection, "extra": extra}
+        return connections
 
     def settings(self) -> dict[str, str]:
         """Return what this demo adds to Airflow's configuration."""

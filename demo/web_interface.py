@@ -1,8 +1,9 @@
-"""Airflow's connection forms as a user sees them: in Chromium, with the demo behind them."""
+"""Airflow's forms as a user sees them: in Chromium, with the demo behind them."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -33,6 +34,7 @@ from demo.airflow_processes import free_port, tail
 PROGRAMS = ("chromium", "chromedriver")
 _START_SECONDS = 240.0
 _PATIENCE_SECONDS = 30.0
+_RUN_SECONDS = 240.0
 # What is met while the page is being drawn.
 _NOT_YET = (
     ElementClickInterceptedException,
@@ -269,3 +271,200 @@ return [...content.querySelectorAll("[data-scope=field][data-part=root]")].map(r
 
 def _section(title: str) -> str:
     return f".//button[normalize-space()='{title}']"
+
+
+FIRST_SECTION = "Run Parameters"
+"""Section of a trigger form whose fields name no section."""
+
+
+@dataclass(frozen=True)
+class TriggerField:
+    """A field of a trigger form, as it is shown."""
+
+    label: str
+    required: bool
+    #: ``text``, ``number``, ``lines``, ``choice``, ``checkbox``, ``date``, ``moment`` or ``json``.
+    kind: str
+    value: str
+    #: Without blanks.
+    help: str
+
+
+class TriggerForm:
+    """The dialog that starts a DAG, opened from the DAG's page.
+
+    :param url: address of the web interface.
+    """
+
+    def __init__(self, driver: webdriver.Chrome, url: str, dag_id: str) -> None:
+        self.driver = driver
+        driver.get(f"{url}/dags/{dag_id}")
+        self.until(lambda: driver.find_element(By.CSS_SELECTOR, "[aria-label='Trigger Dag']")).click()
+        self.dialog: WebElement = self.until(self._dialog)
+
+    def _dialog(self) -> WebElement | None:
+        # Beside it lie the closed ones of the page.
+        found = self.driver.find_elements(By.CSS_SELECTOR, "[role=dialog]")
+        return next((one for one in found if FIRST_SECTION in one.text), None)
+
+    def until(self, happened: Callable[[], Any]) -> Any:
+        """Return the first true result of ``happened``."""
+        return WebDriverWait(self.driver, _PATIENCE_SECONDS, 0.1, [Exception]).until(lambda _: happened())
+
+    def sections(self) -> list[str]:
+        """Return the names of the sections."""
+        return [one.text for one in self.dialog.find_elements(By.CSS_SELECTOR, "[data-part=item-trigger]")]
+
+    def open(self, section: str) -> None:
+        """Open a section; the one that was open closes."""
+        trigger = self.dialog.find_element(By.XPATH, f".//button[normalize-space()='{section}']")
+        if trigger.get_attribute("aria-expanded") != "true":
+            trigger.click()
+        self.until(lambda: trigger.get_attribute("aria-expanded") == "true")
+        self.until(lambda: len(self._contents()) == 1)
+
+    def _contents(self) -> list[WebElement]:
+        found = self.dialog.find_elements(By.CSS_SELECTOR, "[data-part=item-content]")
+        return [one for one in found if one.is_displayed()]
+
+    def fields(self) -> list[TriggerField]:
+        """Return the fields of the open section."""
+        return [TriggerField(**values) for values in self.driver.execute_script(_TRIGGER_FIELDS, self.dialog)]
+
+    def choices(self, label: str) -> list[str]:
+        """Return what a field lets choose from."""
+        box = self._field(label).find_element(By.CSS_SELECTOR, "input[role=combobox]")
+        box.send_keys(Keys.ARROW_DOWN)
+        found: list[str] = self.until(self._options)
+        # Leaves the choice as it was.
+        box.send_keys(Keys.TAB)
+        return found
+
+    def _options(self) -> list[str]:
+        # The page behind the dialog has lists as well.
+        found = self.driver.find_elements(By.CSS_SELECTOR, "[role=option]")
+        return [one.text for one in found if one.is_displayed()]
+
+    def type(self, label: str, text: str) -> None:
+        """Type into a field."""
+        self._field(label).find_element(By.CSS_SELECTOR, "input, textarea").send_keys(
+            Keys.CONTROL, "a", Keys.NULL, text or Keys.DELETE, Keys.TAB
+        )
+
+    def choose_day(self, label: str, day: str) -> None:
+        """Choose midnight of a day, such as ``2026/01/31``."""
+        self._field(label).find_element(By.CSS_SELECTOR, "[data-testid=datetime-input]").click()
+        open_one = "[data-scope=popover][data-part=content]:not([hidden]) input"
+        box = self.until(lambda: self.driver.find_element(By.CSS_SELECTOR, open_one))
+        box.send_keys(day, Keys.TAB)
+        box.send_keys(Keys.ESCAPE)
+        self.until(lambda: not self.driver.find_elements(By.CSS_SELECTOR, open_one))
+
+    def press(self) -> None:
+        """Press *Trigger*."""
+        self._button().click()
+
+    @property
+    def may_be_pressed(self) -> bool:
+        """Whether *Trigger* can be pressed."""
+        return self._button().is_enabled()
+
+    def _button(self) -> WebElement:
+        return self.dialog.find_element(By.XPATH, ".//button[normalize-space()='Trigger']")
+
+    def _field(self, label: str) -> WebElement:
+        path = f".//label[@data-part='label' and starts-with(normalize-space(), \"{label}\")]"
+        return self.dialog.find_element(By.XPATH, f"{path}/ancestor::*[@data-scope='field'][@role='group']")
+
+
+_TRIGGER_FIELDS = """
+const text = (root, part) => root.querySelector(`[data-part=${part}]`)?.textContent.trim() ?? "";
+const content = arguments[0].querySelector("[data-part=item-content]:not([hidden])");
+return [...content.querySelectorAll("[data-scope=field][data-part=root]")].map(root => {
+    const input = root.querySelector("input:not([type=hidden]), textarea");
+    const kinds = {combobox: "choice", spinbutton: "number"};
+    const kind = root.querySelector("[data-testid=datetime-input]") ? "moment"
+        : root.querySelector(".monaco-editor, [id^=json-editor], [data-keybinding-context]") ? "json"
+        : kinds[input?.role] ?? (input?.tagName === "TEXTAREA" ? "lines" : input?.type);
+    return {
+        label: text(root, "label").replace(/\\s*\\*$/, ""),
+        required: root.querySelector("[data-part=label]").hasAttribute("data-required"),
+        kind,
+        // What was chosen stands beside the box for typing.
+        value: kind === "choice" ? input.parentElement.parentElement.textContent
+            : kind === "text" || kind === "number" ? input.value : "",
+        help: text(root, "helper-text").replace(/\\s+/g, ""),
+    };
+});
+"""
+
+
+def call(driver: webdriver.Chrome, path: str, method: str = "GET", body: Any = None) -> dict[str, Any]:
+    """Call Airflow's API with the session of the page that is open."""
+    content = None if body is None else json.dumps(body)
+    answer: dict[str, Any] = driver.execute_async_script(_REQUEST, path, method, content)
+    return answer
+
+
+def run_dag(driver: webdriver.Chrome, url: str, dag_id: str) -> None:
+    """Run a DAG to its end.
+
+    :raises RuntimeError: it fails, or takes too long.
+    """
+    driver.switch_to.default_content()
+    driver.get(url)
+    call(driver, f"dags/{dag_id}", "PATCH", {"is_paused": False})
+    run = call(driver, f"dags/{dag_id}/dagRuns", "POST", {"logical_date": None})
+    deadline = time.monotonic() + _RUN_SECONDS
+    while (state := call(driver, f"dags/{dag_id}/dagRuns/{run['dag_run_id']}")["state"]) != "success":
+        if state not in ("queued", "running") or time.monotonic() > deadline:
+            raise RuntimeError(f"the run of {dag_id} is {state}")
+        time.sleep(1)
+
+
+_REQUEST = """
+const [path, method, body, done] = arguments;
+const options = {method, body, headers: {"Content-Type": "application/json"}};
+fetch(`/api/v2/${path}`, options).then(answer => answer.json()).then(done);
+"""
+
+
+EXPORTS_FRAME = "iframe[title=Exports]"
+"""Selector of the frame that holds the page of all exports."""
+
+
+class ExportsPage:
+    """The page *Browse > Exports*, in its frame.
+
+    :param url: address of the web interface.
+    """
+
+    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
+        self.driver = driver
+        self.url = url
+
+    def open(self) -> None:
+        """Open it by its entry under Browse, and go into its frame."""
+        self.driver.switch_to.default_content()
+        self.driver.get(self.url)
+        self.one("//nav//button[contains(., 'Browse')] | //button[contains(., 'Browse')]").click()
+        self.one("//a[normalize-space()='Exports']").click()
+        self.enter()
+
+    def enter(self) -> None:
+        """Go into its frame."""
+        self.driver.switch_to.default_content()
+        self.driver.switch_to.frame(self.one(EXPORTS_FRAME, By.CSS_SELECTOR))
+        self.one("//h1[.='Exports']")
+
+    def one(self, where: str, by: str = By.XPATH) -> Any:
+        """Return what comes to be seen there."""
+
+        def shown(driver: webdriver.Chrome) -> Any:
+            return next((one for one in driver.find_elements(by, where) if one.is_displayed()), None)
+
+        return WebDriverWait(self.driver, 60).until(shown)
+
+    def rows(self) -> list[str]:
+        """Return the text of each row."""
+        return [row.text for row in self.driver.find_elements(By.CSS_SELECTOR, "tbody tr")]

@@ -75,8 +75,7 @@ class Turns:
 
     def over(self, now: float) -> bool:
         """Return whether nobody waits and there is nothing to remember."""
-        self._drop_old(now)
-        return not (self._waiting or self._holders or self._given)
+        return not (self._waiting or self._holders or any(until > now for until in self._given.values()))
 
     def join(self, turn: Turn, now: float) -> int:
         """Wait for a turn; returns how many are before it."""
@@ -111,7 +110,6 @@ class Turns:
 
         :param held_until: when the vendor may be asked again, epoch seconds.
         """
-        self._drop_old(now)
         if not self._waiting:
             return float("inf")
         deadline = min(turn.deadline for turn in self._waiting)
@@ -129,11 +127,14 @@ class Turns:
 
         :param room: what the vendor tells, where it tells.
         """
+        if room is not None:
+            self.failures = 0
+            self._show(room.taken)
+        # Not before: an export that shows after its turn was over must not count as that of another turn.
+        self._given = {queued_at: until for queued_at, until in self._given.items() if until > now}
         if room is None:
             free = int(now >= self._free_at())
         else:
-            self.failures = 0
-            self._show(room.taken)
             free = room.most - len(room.taken) - len(self._given)
         ours = self._waiting[: max(free, 0)]
         del self._waiting[: len(ours)]
@@ -177,6 +178,3 @@ class Turns:
         for queued_at in sorted(self._given)[:new]:
             del self._given[queued_at]
         return new > 0
-
-    def _drop_old(self, now: float) -> None:
-        self._given = {queued_at: until for queued_at, until in self._given.items() if until > now}

@@ -62,7 +62,9 @@ def _leaks(simulator: "Simulator", values: dict[str, Any]) -> Any:
 
 
 def _exports(simulator: "Simulator", values: dict[str, Any]) -> Any:
-    return [_export_json(record) for record in simulator.exports(values["vendor"])]
+    wanted = values.get("export_id")
+    found = simulator.exports(values["vendor"])
+    return [_export_json(record) for record in found if wanted in (None, record.id)]
 
 
 def _notifications(simulator: "Simulator", values: dict[str, Any]) -> Any:

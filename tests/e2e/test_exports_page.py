@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("selenium", reason="the tests in a browser need the dependency group browser")
 
 from axe_core_python.selenium import Axe
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from demo.web_interface import PROGRAMS, browser, running_demo
+from demo.web_interface import EXPORTS_FRAME, PROGRAMS, ExportsPage, browser, run_dag, running_demo
 
 pytestmark = [pytest.mark.airflow_e2e, pytest.mark.browser]
 
 DAG = "giosg_rooms_bulk"
-RUN_SECONDS = 240.0
-FRAME = "iframe[title=Exports]"
-REQUEST = """
-const [path, method, body, done] = arguments;
-const options = {method, body, headers: {"Content-Type": "application/json"}};
-fetch(`/api/v2/${path}`, options).then(answer => answer.json()).then(done);
-"""
 # Airflow's own switch does this.
 THEME = """
 const [old, now] = arguments;
@@ -37,44 +26,8 @@ document.documentElement.classList.replace(old, now);
 """
 
 
-class ExportsPage:
-    """The page, opened by its entry, in its frame."""
-
-    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
-        self.driver = driver
-        self.url = url
-
-    def call(self, path: str, method: str = "GET", body: Any = None) -> dict[str, Any]:
-        """Call Airflow's API with the session of the page."""
-        content = None if body is None else json.dumps(body)
-        answer: dict[str, Any] = self.driver.execute_async_script(REQUEST, path, method, content)
-        return answer
-
-    def open(self) -> None:
-        """Open it by its entry under Browse, and go into its frame."""
-        self.driver.switch_to.default_content()
-        self.driver.get(self.url)
-        self.one("//nav//button[contains(., 'Browse')] | //button[contains(., 'Browse')]").click()
-        self.one("//a[normalize-space()='Exports']").click()
-        self.enter()
-
-    def enter(self) -> None:
-        """Go into its frame."""
-        self.driver.switch_to.default_content()
-        self.driver.switch_to.frame(self.one(FRAME, By.CSS_SELECTOR))
-        self.one("//h1[.='Exports']")
-
-    def one(self, where: str, by: str = By.XPATH) -> Any:
-        """Return what comes to be seen there."""
-
-        def shown(driver: webdriver.Chrome) -> Any:
-            return next((one for one in driver.find_elements(by, where) if one.is_displayed()), None)
-
-        return WebDriverWait(self.driver, 60).until(shown)
-
-    def rows(self) -> list[str]:
-        """Return the text of each row."""
-        return [row.text for row in self.driver.find_elements(By.CSS_SELECTOR, "tbody tr")]
+class Page(ExportsPage):
+    """The page, judged for accessibility."""
 
     def faults(self) -> list[str]:
         """Return what axe finds, of all kinds."""
@@ -83,39 +36,31 @@ class ExportsPage:
 
 
 @pytest.fixture(scope="module")
-def exports_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportsPage]:
+def exports_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """The page in a demo that has not run a DAG yet."""
     if missing := [program for program in PROGRAMS if not shutil.which(program)]:
         pytest.skip(f"{' and '.join(missing)} missing; Debian: apt-get install chromium chromium-driver")
     home = tmp_path_factory.mktemp("exports") / "demo"
     with running_demo(home) as url, browser() as driver:
         driver.set_window_size(1400, 1000)
-        yield ExportsPage(driver, url)
+        yield Page(driver, url)
 
 
 @pytest.fixture(scope="module")
-def with_exports(exports_page: ExportsPage) -> ExportsPage:
+def with_exports(exports_page: Page) -> Page:
     """The page after a run."""
-    exports_page.driver.switch_to.default_content()
-    exports_page.driver.get(exports_page.url)
-    exports_page.call(f"dags/{DAG}", "PATCH", {"is_paused": False})
-    run = exports_page.call(f"dags/{DAG}/dagRuns", "POST", {"logical_date": None})
-    deadline = time.monotonic() + RUN_SECONDS
-    while (state := exports_page.call(f"dags/{DAG}/dagRuns/{run['dag_run_id']}")["state"]) != "success":
-        assert state in ("queued", "running"), state
-        assert time.monotonic() < deadline, state
-        time.sleep(1)
+    run_dag(exports_page.driver, exports_page.url, DAG)
     return exports_page
 
 
-def test_entry_opens_the_empty_page(exports_page: ExportsPage) -> None:
+def test_entry_opens_the_empty_page(exports_page: Page) -> None:
     """Without a run the page says why it is empty, without a fault for those who do not see it."""
     exports_page.open()
     assert "No exports in the runs of the last 30 days" in exports_page.one("main", By.CSS_SELECTOR).text
     assert exports_page.faults() == []
 
 
-def test_exports_of_a_run(with_exports: ExportsPage) -> None:
+def test_exports_of_a_run(with_exports: Page) -> None:
     """Each room's export is a row; the filter narrows; the state of the filter is in the address."""
     with_exports.open()
     rows = with_exports.rows()
@@ -134,7 +79,7 @@ def test_exports_of_a_run(with_exports: ExportsPage) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_page_can_be_used_by_everybody(theme: str, with_exports: ExportsPage, tmp_path: Path) -> None:
+def test_page_can_be_used_by_everybody(theme: str, with_exports: Page, tmp_path: Path) -> None:
     """axe finds no fault, in the colours of Airflow's theme, files opened."""
     with_exports.open()
     with_exports.one("summary", By.CSS_SELECTOR).click()
@@ -149,7 +94,7 @@ def test_page_can_be_used_by_everybody(theme: str, with_exports: ExportsPage, tm
     driver.save_screenshot(str(tmp_path / f"exports-{theme}.png"))
 
 
-def test_link_leads_out_of_the_frame_to_the_task(with_exports: ExportsPage) -> None:
+def test_link_leads_out_of_the_frame_to_the_task(with_exports: Page) -> None:
     """Airflow's page of the task takes the place of all, although the frame itself may not leave."""
     with_exports.open()
     with_exports.one("tbody td a", By.CSS_SELECTOR).click()
@@ -157,5 +102,5 @@ def test_link_leads_out_of_the_frame_to_the_task(with_exports: ExportsPage) -> N
     driver.switch_to.default_content()
     WebDriverWait(driver, 60).until(lambda _driver: f"/dags/{DAG}/runs/" in driver.current_url)
     assert "/mapped/" in driver.current_url
-    assert not driver.find_elements(By.CSS_SELECTOR, FRAME)
+    assert not driver.find_elements(By.CSS_SELECTOR, EXPORTS_FRAME)
     with_exports.one("//*[contains(., 'Logs')]")

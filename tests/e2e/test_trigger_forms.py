@@ -10,145 +10,48 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 from airflow_provider_exports.core.registry import BUILT_IN
 from airflow_provider_exports.params import export_params
-from demo.web_interface import PROGRAMS, browser, running_demo
+from demo.web_interface import FIRST_SECTION, PROGRAMS, TriggerField, TriggerForm, browser, call, running_demo
 
 pytestmark = [pytest.mark.airflow_e2e, pytest.mark.browser]
 
-PATIENCE_SECONDS = 30.0
 RUN_SECONDS = 150.0
 ROOM = "774001f1-e223-5f83-b56f-7511f214f4e0"
 # What the example leaves out of the form.
 OMITTED = {"connhex": ["type", "periodicity", "period_start"]}
-FIRST_SECTION = "Run Parameters"
-# Over the API and with the session of the page.
-REQUEST = """
-const [path, done] = arguments;
-fetch(`/api/v2/${path}`).then(answer => answer.json()).then(done);
-"""
-FIELDS = """
-const text = (root, part) => root.querySelector(`[data-part=${part}]`)?.textContent.trim() ?? "";
-const content = arguments[0].querySelector("[data-part=item-content]:not([hidden])");
-return [...content.querySelectorAll("[data-scope=field][data-part=root]")].map(root => {
-    const input = root.querySelector("input:not([type=hidden]), textarea");
-    const kinds = {combobox: "choice", spinbutton: "number"};
-    const kind = root.querySelector("[data-testid=datetime-input]") ? "moment"
-        : root.querySelector(".monaco-editor, [id^=json-editor], [data-keybinding-context]") ? "json"
-        : kinds[input?.role] ?? (input?.tagName === "TEXTAREA" ? "lines" : input?.type);
-    return {
-        label: text(root, "label").replace(/\\s*\\*$/, ""),
-        required: root.querySelector("[data-part=label]").hasAttribute("data-required"),
-        kind,
-        // What was chosen stands beside the box for typing.
-        value: kind === "choice" ? input.parentElement.parentElement.textContent
-            : kind === "text" || kind === "number" ? input.value : "",
-        help: text(root, "helper-text").replace(/\\s+/g, ""),
-    };
-});
-"""
-
-
-@dataclass(frozen=True)
-class Field:
-    """A field of a form, as it is shown; its help without blanks."""
-
-    label: str
-    required: bool
-    kind: str
-    value: str
-    help: str
-
-
-class TriggerForm:
-    """The dialog that starts a DAG."""
-
-    def __init__(self, driver: Any, url: str, dag_id: str) -> None:
-        self.driver = driver
-        driver.get(f"{url}/dags/{dag_id}")
-        self.until(lambda: driver.find_element(By.CSS_SELECTOR, "[aria-label='Trigger Dag']")).click()
-        self.dialog: WebElement = self.until(self._dialog)
-
-    def _dialog(self) -> WebElement | None:
-        # Beside it lie the closed ones of the page.
-        found = self.driver.find_elements(By.CSS_SELECTOR, "[role=dialog]")
-        return next((one for one in found if FIRST_SECTION in one.text), None)
-
-    def until(self, happened: Any) -> Any:
-        """Return the first true result of ``happened``."""
-        return WebDriverWait(self.driver, PATIENCE_SECONDS, 0.1, [Exception]).until(lambda _: happened())
-
-    def sections(self) -> list[str]:
-        """Return the names of the sections."""
-        return [one.text for one in self.dialog.find_elements(By.CSS_SELECTOR, "[data-part=item-trigger]")]
-
-    def open(self, section: str) -> None:
-        """Open a section; the one that was open closes."""
-        trigger = self.dialog.find_element(By.XPATH, f".//button[normalize-space()='{section}']")
-        if trigger.get_attribute("aria-expanded") != "true":
-            trigger.click()
-        self.until(lambda: trigger.get_attribute("aria-expanded") == "true")
-        self.until(lambda: len(self._contents()) == 1)
-
-    def _contents(self) -> list[WebElement]:
-        found = self.dialog.find_elements(By.CSS_SELECTOR, "[data-part=item-content]")
-        return [one for one in found if one.is_displayed()]
-
-    def fields(self) -> list[Field]:
-        """Return the fields of the open section."""
-        return [Field(**values) for values in self.driver.execute_script(FIELDS, self.dialog)]
-
-    def choices(self, label: str) -> list[str]:
-        """Return what a field lets choose from."""
-        box = self._field(label).find_element(By.CSS_SELECTOR, "input[role=combobox]")
-        box.send_keys(Keys.ARROW_DOWN)
-        found: list[str] = self.until(self._options)
-        # Leaves the choice as it was.
-        box.send_keys(Keys.TAB)
-        return found
-
-    def _options(self) -> list[str]:
-        # The page behind the dialog has lists as well.
-        found = self.driver.find_elements(By.CSS_SELECTOR, "[role=option]")
-        return [one.text for one in found if one.is_displayed()]
-
-    def type(self, label: str, text: str) -> None:
-        """Type into a field."""
-        self._field(label).find_element(By.CSS_SELECTOR, "input, textarea").send_keys(
-            Keys.CONTROL, "a", Keys.NULL, text, Keys.TAB
-        )
-
-    def choose_day(self, label: str, day: str) -> None:
-        """Choose midnight of a day, such as ``2026/01/31``."""
-        self._field(label).find_element(By.CSS_SELECTOR, "[data-testid=datetime-input]").click()
-        open_one = "[data-scope=popover][data-part=content]:not([hidden]) input"
-        box = self.until(lambda: self.driver.find_element(By.CSS_SELECTOR, open_one))
-        box.send_keys(day, Keys.TAB)
-        box.send_keys(Keys.ESCAPE)
-        self.until(lambda: not self.driver.find_elements(By.CSS_SELECTOR, open_one))
-
-    def press(self) -> None:
-        """Press *Trigger*."""
-        self._button().click()
-
-    @property
-    def may_be_pressed(self) -> bool:
-        """Whether *Trigger* can be pressed."""
-        return self._button().is_enabled()
-
-    def _button(self) -> WebElement:
-        return self.dialog.find_element(By.XPATH, ".//button[normalize-space()='Trigger']")
-
-    def _field(self, label: str) -> WebElement:
-        path = f".//label[@data-part='label' and starts-with(normalize-space(), \"{label}\")]"
-        return self.dialog.find_element(By.XPATH, f"{path}/ancestor::*[@data-scope='field'][@role='group']")
+# What is typed, and where, for an export of each vendor.
+FILLED_IN: dict[str, list[tuple[str, ...]]] = {
+    "connhex": [
+        ("type", "Channel", "00000000-0000-4000-8000-000000000001"),
+        ("type", "Subtopic", "events.data"),
+        ("type", "Targets", "urn:cpt:smartdevice:nid:AA01:temp"),
+        ("open", "Window"),
+        ("choose_day", "Start", "2026/01/01"),
+        ("choose_day", "End", "2026/01/05"),
+    ],
+    "giosg": [
+        ("type", "Room", ROOM),
+        ("choose_day", "From", "2026/01/01"),
+        ("choose_day", "Until", "2026/01/05"),
+    ],
+    "medable": [("type", "Object", "accounts")],
+    "mews": [("type", "Entity type", "Payment")],
+    "onna": [("type", "Workspace", "weekly-archive")],
+}
+# Section and label, a text that the vendor's rules do not allow there, and the name of the param.
+REFUSED = {
+    "connhex": ("Processing", "Granularity", "often", "granularity"),
+    "giosg": (FIRST_SECTION, "Room", "Web shop", "room_id"),
+    "medable": (FIRST_SECTION, "Object", "two words", "objects"),
+    "mews": ("Scope", "Enterprises", "ours", "enterprise_ids"),
+    "onna": ("More", "Id", "a/b", "unique_id"),
+}
 
 
 @dataclass
@@ -166,8 +69,19 @@ class Running:
 
     def call(self, path: str) -> dict[str, Any]:
         """Call Airflow's API."""
-        answer: dict[str, Any] = self.driver.execute_async_script(REQUEST, path)
-        return answer
+        return call(self.driver, path)
+
+    def followed(self, form: TriggerForm, label: str) -> str:
+        """Click an extra link of the task that is shown, and return the text of where it leads."""
+        before = self.driver.window_handles
+        path = f"//a[normalize-space()='{label}']"
+        form.until(lambda: self.driver.find_element(By.XPATH, path)).click()
+        (opened,) = form.until(lambda: [one for one in self.driver.window_handles if one not in before])
+        self.driver.switch_to.window(opened)
+        text: str = form.until(lambda: self.driver.find_element(By.TAG_NAME, "body").text)
+        self.driver.close()
+        self.driver.switch_to.window(before[0])
+        return text
 
     def picture(self, name: str) -> None:
         """Keep what the page looks like."""
@@ -207,11 +121,11 @@ def shown_value(param: Any) -> str:
     return str(words.get(str(param.value), param.value))
 
 
-def declared(vendor: str) -> dict[str, list[Field]]:
+def declared(vendor: str) -> dict[str, list[TriggerField]]:
     """The fields that the form of a vendor's example is to show, by section."""
-    found: dict[str, list[Field]] = {}
+    found: dict[str, list[TriggerField]] = {}
     for param in export_params(vendor, omit=OMITTED.get(vendor, ())).values():
-        field = Field(
+        field = TriggerField(
             label=param.schema["title"],
             required="null" not in param.schema["type"],
             kind=kind_of(param.schema),
@@ -245,34 +159,63 @@ def test_lists_show_the_words_for_their_values(running: Running) -> None:
     assert form.choices("Conversations") == ["Only real conversations", "Only the others", "All"]
 
 
-def test_export_is_started_from_the_form(running: Running) -> None:
-    """An incomplete form cannot be sent, a bad value is refused and named, a good one lands its file."""
-    runs = "dags/giosg_from_form/dagRuns"
+@pytest.mark.parametrize("vendor", BUILT_IN)
+def test_export_is_started_from_the_form(vendor: str, running: Running) -> None:
+    """A bad value is refused and named, a good one lands its files; the task waits without a worker."""
+    section, label, bad, param = REFUSED[vendor]
+    dag = f"dags/{vendor}_from_form"
+    form = running.form(vendor)
+    for action, *values in FILLED_IN[vendor]:
+        getattr(form, action)(*values)
+    form.open(section)
+    good = dict(values for action, *values in FILLED_IN[vendor] if action == "type").get(label, "")
+    form.type(label, bad)
+    form.until(lambda: form.may_be_pressed)
+    form.press()
+    form.until(lambda: f"Invalid input for param {param}" in form.dialog.text)
+    running.picture(f"trigger-{vendor}-refused")
+    assert running.call(f"{dag}/dagRuns")["total_entries"] == 0
+
+    form.type(label, good)
+    form.press()
+    form.until(lambda: running.call(f"{dag}/dagRuns")["total_entries"] == 1)
+    (run,) = running.call(f"{dag}/dagRuns")["dag_runs"]
+    page = f"{running.url}/dags/{vendor}_from_form/runs/{run['dag_run_id']}/tasks/export"
+    running.driver.get(page)
+    task = f"{dag}/dagRuns/{quote(run['dag_run_id'])}/taskInstances/export"
+    states = [None]
+    deadline = time.monotonic() + RUN_SECONDS
+    while states[-1] not in ("success", "failed"):
+        assert time.monotonic() < deadline, states
+        if (state := running.call(task)["state"]) != states[-1]:
+            states.append(state)
+            if state == "deferred":
+                form.until(lambda: "Deferred" in running.driver.find_element(By.TAG_NAME, "body").text)
+                running.picture(f"trigger-{vendor}-deferred")
+        time.sleep(0.2)
+    assert "deferred" in states
+    assert states[-1] == "success"
+    form.until(lambda: "Success" in running.driver.find_element(By.TAG_NAME, "body").text)
+    running.picture(f"trigger-{vendor}-done")
+    landed = running.home / "exports" / vendor / "from-form"
+    (manifest,) = landed.rglob("_export*")
+    export_id = json.loads(manifest.read_text())["export_id"]
+    assert all(file.stat().st_size > 0 for file in landed.rglob("*.*"))
+    assert export_id in running.followed(form, "Export")
+
+
+def test_incomplete_form_cannot_be_sent(running: Running) -> None:
+    """The button waits for the last field that must be filled in; what is sent is what was filled in."""
     form = running.form("giosg")
     assert not form.may_be_pressed
     form.choose_day("From", "2026/01/01")
     form.choose_day("Until", "2026/01/05")
     assert not form.may_be_pressed
-    form.type("Room", "Web shop")
-    form.until(lambda: form.may_be_pressed)
-
-    form.press()
-    form.until(lambda: "Invalid input for param room_id: 'Web shop'" in form.dialog.text)
-    running.picture("trigger-refused")
-    assert running.call(runs)["total_entries"] == 0
-
     form.type("Room", ROOM)
+    form.until(lambda: form.may_be_pressed)
     form.press()
-    form.until(lambda: running.call(runs)["total_entries"] == 1)
-    deadline = time.monotonic() + RUN_SECONDS
-    while (run := running.call(runs)["dag_runs"][0])["state"] not in ("success", "failed"):
-        assert time.monotonic() < deadline, run
-        time.sleep(1)
-    running.driver.get(f"{running.url}/dags/giosg_from_form/runs/{run['dag_run_id']}")
-    form.until(lambda: "Success" in running.driver.find_element(By.TAG_NAME, "body").text)
-    running.picture("trigger-done")
-    assert run["state"] == "success"
-    assert run["conf"] == {
+    latest = "dags/giosg_from_form/dagRuns?order_by=-run_after&limit=1"
+    expected = {
         "conn_id": "giosg_default",
         "room_id": ROOM,
         "type": "logs",
@@ -282,8 +225,4 @@ def test_export_is_started_from_the_form(running: Running) -> None:
         "is_real_conversation": None,
         "min_message_count": None,
     }
-    landed = running.home / "exports" / "giosg" / "from-form"
-    (manifest,) = landed.rglob("_export*")
-    assert json.loads(manifest.read_text())["export_id"] == manifest.parent.name
-    (file,) = landed.rglob("*.csv")
-    assert file.stat().st_size > 0
+    form.until(lambda: [run["conf"] for run in running.call(latest)["dag_runs"]] == [expected])

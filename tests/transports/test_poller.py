@@ -30,7 +30,7 @@ from airflow_provider_exports.core import (
     Vendor,
     VendorSettings,
 )
-from airflow_provider_exports.core.turns import TURN_LASTS, Turns
+from airflow_provider_exports.core.turns import TURN_LASTS, Turn, Turns
 from airflow_provider_exports.core.wire import Note, Now, Pause, Plan, PlanRunner
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
@@ -794,6 +794,16 @@ def test_turns_come_in_order_and_never_too_many(world: World, most: int, worker:
     assert bulk.conflicts == 0
     # One list tells all of them; a wait that is over asks at once.
     assert len(world.rounds("room")) <= 12 * 5
+
+
+def test_turn_that_is_over_answers_for_its_own_export() -> None:
+    """An export that shows later than its turn holds room takes away the room of no other turn."""
+    turns = Turns(told=True, alone=False, interval=60)
+    for moment, taken in ((0.0, []), (60.0, []), (125.0, ["of the first turn"])):
+        turns.join(Turn(moment, moment, deadline=float("inf")), moment)
+        turns.next_look(moment)
+        given = turns.look(moment, Room(frozenset(taken), 2, ""))
+        assert len(given) == (moment < 125)
 
 
 def test_late_comer_queues_behind(world: World) -> None:
