@@ -64,7 +64,7 @@ def _leaks(simulator: "Simulator", values: dict[str, Any]) -> Any:
 def _exports(simulator: "Simulator", values: dict[str, Any]) -> Any:
     wanted = values.get("export_id")
     found = simulator.exports(values["vendor"])
-    return [_export_json(record) for record in found if wanted in (None, record.id)]
+    return [_export_json(record) for record in found if wanted in (None, record.id, record.name)]
 
 
 def _notifications(simulator: "Simulator", values: dict[str, Any]) -> Any:

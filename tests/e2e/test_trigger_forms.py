@@ -201,6 +201,7 @@ def test_export_is_started_from_the_form(vendor: str, running: Running) -> None:
     (manifest,) = landed.rglob("_export*")
     export_id = json.loads(manifest.read_text())["export_id"]
     assert all(file.stat().st_size > 0 for file in landed.rglob("*.*"))
+    running.driver.get(f"{page}/details")
     assert export_id in running.followed(form, "Export")
 
 
