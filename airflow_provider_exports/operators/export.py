@@ -354,6 +354,7 @@ class CreateExportOperator(Shown, BaseOperator):
             give_up_at = time.time() + self._wait_timeout()
         if turn_first and self.deferrable:
             vendor.check(payload, time.time())
+            self.log.info("%s takes only so many exports at once: waiting for a turn.", vendor.display_name)
             self._sleep_until(0.0, give_up_at, None, self._queue)
         deadline = give_up_at if self.on_conflict == "wait" and not self.deferrable else None
         record = self._new_record(payload)
