@@ -112,6 +112,8 @@ class Turns:
         """
         if not self._waiting:
             return float("inf")
+        # The clock may have been set back.
+        self._look_at = min(self._look_at, now + 2 * self._interval)
         deadline = min(turn.deadline for turn in self._waiting)
         return min(max(self._look_at, held_until) if self.told else self._free_at(), deadline)
 
@@ -131,7 +133,9 @@ class Turns:
             self.failures = 0
             self._show(room.taken)
         # Not before: an export that shows after its turn was over must not count as that of another turn.
-        self._given = {queued_at: until for queued_at, until in self._given.items() if until > now}
+        self._given = {
+            queued_at: until for queued_at, until in self._given.items() if now < until <= now + TURN_LASTS
+        }
         if room is None:
             free = int(now >= self._free_at())
         else:

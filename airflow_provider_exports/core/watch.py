@@ -34,6 +34,8 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 NOT_FOUND_GRACE = 30.0
 """Seconds at the start of a wait during which *not found* may only mean *not yet visible*."""
+TELL_AGAIN = 3600.0
+"""Seconds after which a state that has not changed is told again."""
 
 
 class Watch:
@@ -61,6 +63,7 @@ class Watch:
         "_poll",
         "_run",
         "_seen",
+        "_told_at",
         "_until",
         "_vendor",
         "deadline",
@@ -100,6 +103,7 @@ class Watch:
         self._looks = self._failures = 0
         self._asked = 0.0
         self._seen: Export | None = None
+        self._told_at = now
         self.next_look = self._not_after_deadline(now + max(first_delay, run.due - now if run else 0.0))
         """When to look, epoch seconds."""
 
@@ -127,7 +131,9 @@ class Watch:
         self._failures, self._asked = 0, 0.0
         seen = self._seen
         if seen is None or (seen.state, seen.vendor_status) != (export.state, export.vendor_status):
-            self._tell(export)
+            self._tell(export, now)
+        elif now - self._told_at >= TELL_AGAIN:
+            self._tell(export, now, "still ")
         if seen is None or _told(seen) != _told(export):
             # Of thousands that wait, what was asked for and the links are not kept.
             self._seen = replace(export, files=(), parameters=_NOTHING)
@@ -185,10 +191,15 @@ class Watch:
     def _not_after_deadline(self, moment: float) -> float:
         return min(moment, self.deadline)
 
-    def _tell(self, export: Export) -> None:
+    def _tell(self, export: Export, now: float, still: str = "") -> None:
+        self._told_at = now
         if export.documented:
-            told = (export.vendor, export.export_id, word(export, self._vendor.secrets))
-            self.notes.append(info("%s export %s: %s", *told))
+            told = f"{still}{word(export, self._vendor.secrets)}"
+            if export.created_at is not None and (age := now - export.created_at.timestamp()) >= 1:
+                told += f", {in_time(age)} old"
+            if export.state is ExportState.READY and export.expires_at is not None:
+                told += f", its files stay until {export.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+            self.notes.append(info("%s export %s: %s", export.vendor, export.export_id, told))
         else:
             self.notes.append(warning("%s", unknown_status(export, self._vendor.secrets)))
 
@@ -259,6 +270,14 @@ def vanished(error: ExportNotFound) -> ExportExpired:
         export_id=error.export_id,
         http_status=error.http_status,
     )
+
+
+def in_time(seconds: float) -> str:
+    """Return a duration as people read it, such as ``12 min``."""
+    for unit, size, most in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.1f} days"
 
 
 def expires_soon(export: Export, now: float) -> list[Note]:

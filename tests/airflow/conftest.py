@@ -31,6 +31,7 @@ def simulator(export_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> S
     from airflow_provider_exports.landing import fetch, transfer
     from airflow_provider_exports.operators import export as operator_module
     from airflow_provider_exports.sensors import export as sensor_module
+    from airflow_provider_exports.transports import poller as poller_module
     from airflow_provider_exports.transports.asynchronous import AsyncTransport
     from airflow_provider_exports.transports.blocking import BlockingTransport
     from airflow_provider_exports.transports.poller import Poller
@@ -53,6 +54,8 @@ def simulator(export_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.setitem(BlockingTransport.__init__.__kwdefaults__, "sleep", export_simulator.advance)
     monkeypatch.setitem(AsyncTransport.__init__.__kwdefaults__, "clock", now)
     monkeypatch.setitem(AsyncTransport.__init__.__kwdefaults__, "sleep", asleep)
+    # The time of the test before was another one.
+    monkeypatch.setattr(poller_module, "_QUEUES", {})
     monkeypatch.setitem(Poller.__init__.__kwdefaults__, "clock", now)
     monkeypatch.setitem(Poller.__init__.__kwdefaults__, "sleep", asleep)
     monkeypatch.setattr(trigger_module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": asleep}))

@@ -8,7 +8,8 @@ import itertools
 import logging
 import traceback
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
 
@@ -31,6 +32,7 @@ from airflow_provider_exports.core import (
     VendorSettings,
 )
 from airflow_provider_exports.core.turns import TURN_LASTS, Turn, Turns
+from airflow_provider_exports.core.watch import Watch
 from airflow_provider_exports.core.wire import Note, Now, Pause, Plan, PlanRunner
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
@@ -576,6 +578,24 @@ def test_notes_are_told_by_the_one_who_waits(world: World) -> None:
     assert sorted(seen) == [("a", "batch export a: ready"), ("b", "batch export b: ready")]
 
 
+def test_long_wait_is_told_of_now_and_then() -> None:
+    """Each change of state, and every hour one that lasts; with the age, and at the end how long it stays."""
+    watch = Watch(Single(ConnectionInfo("c", password="p")), "e", START, chance=lambda: 0.5)
+    made = datetime.fromtimestamp(START, UTC)
+    running = Export("single", "e", ExportState.RUNNING, "at work", created_at=made)
+    for minute in range(0, 190, 10):
+        assert not watch.saw(running, START + 60 * minute)
+    ready = replace(running, state=ExportState.READY, vendor_status=None, expires_at=made + timedelta(days=1))
+    assert watch.saw(ready, START + 200 * 60)
+    assert [note.message % note.args for note in watch.notes] == [
+        "single export e: at work",
+        "single export e: still at work, 60 min old",
+        "single export e: still at work, 2 h old",
+        "single export e: still at work, 3 h old",
+        f"single export e: ready, 3 h old, its files stay until {ready.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+    ]
+
+
 def test_who_comes_later_wakes_nobody(world: World) -> None:
     """Thousands begin to wait at once: each that is due after the others leaves the poller asleep."""
     one = poller(world, Batch)
@@ -804,6 +824,18 @@ def test_turn_that_is_over_answers_for_its_own_export() -> None:
         turns.next_look(moment)
         given = turns.look(moment, Room(frozenset(taken), 2, ""))
         assert len(given) == (moment < 125)
+
+
+def test_clock_that_is_set_back_holds_nobody_up() -> None:
+    """What was planned by the clock of before is forgotten soon."""
+    turns = Turns(told=True, alone=False, interval=60)
+    turns.join(Turn(9000.0, 9000.0, float("inf")), 9000.0)
+    full = Room(frozenset({"a"}), 1, "")
+    turns.join(Turn(9001.0, 9001.0, float("inf")), 9001.0)
+    assert len(turns.look(9001.0, Room(frozenset(), 1, ""))) == 1
+    assert turns.look(9002.0, full) == []
+    assert turns.next_look(1000.0) <= 1000 + 2 * 60
+    assert len(turns.look(1120.0, Room(frozenset(), 1, ""))) == 1
 
 
 def test_late_comer_queues_behind(world: World) -> None:
