@@ -63,8 +63,8 @@ def export_params(
     :param vendor: name of the vendor, such as ``giosg``.
     :param conn_ids: connections to choose from, at first the first one; None for the vendor's default one.
     :param omit: fields that the form does not show, because the DAG fills them in itself.
-    :param defaults: what stands in a field at first, by the names of the fields; None for nothing. One that is
-        no value of its field is Airflow's ``ParamValidationError``.
+    :param defaults: what stands in a field at first, by the names of the fields; None for nothing. One that
+        is no value of its field is Airflow's ``ParamValidationError``.
     :raises ValueError: a name is of no field of this form.
     """
     fields = form_fields(vendor)
