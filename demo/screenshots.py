@@ -15,13 +15,14 @@ import os
 import shutil
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from airflow_provider_exports.params import export_params
+from airflow_provider_exports.core.forms import form_fields
 from airflow_provider_exports.provider_info import get_provider_info
 from demo.web_interface import (
     PROGRAMS,
@@ -54,7 +55,7 @@ def take_trigger_form(driver: WebDriver, url: str, file: Path) -> dict[str, Any]
     form = TriggerForm(driver, url, "giosg_from_form")
     form.until(form.fields)
     file.write_bytes(form.dialog.screenshot_as_png)
-    return {name: dict(param.schema) for name, param in export_params("giosg").items()}
+    return {name: asdict(field) for name, field in form_fields("giosg").items()}
 
 
 def take_exports(driver: WebDriver, url: str, file: Path) -> None:

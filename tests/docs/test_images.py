@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from airflow_provider_exports.core.forms import form_fields
 from airflow_provider_exports.core.registry import BUILT_IN
-from airflow_provider_exports.params import export_params
 from airflow_provider_exports.provider_info import connection_type
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -38,8 +39,8 @@ def test_picture_shows_the_fields_of_today(vendor: str) -> None:
 def test_picture_of_the_trigger_form_is_of_today() -> None:
     """It was taken after the last change of the form's fields; if not: ``make screenshots``."""
     shown = json.loads((DOCS / "images" / "shown.json").read_text("utf-8"))
-    params = {name: dict(param.schema) for name, param in export_params("giosg").items()}
-    assert shown["trigger"] == json.loads(json.dumps(params))
+    fields = {name: asdict(field) for name, field in form_fields("giosg").items()}
+    assert shown["trigger"] == json.loads(json.dumps(fields))
 
 
 def test_every_picture_is_shown() -> None:
