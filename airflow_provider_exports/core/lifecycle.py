@@ -157,7 +157,7 @@ class Lifecycle:
             since = 0.0 if reuse_existing else unanswered_at
             try:
                 # Again after each pause: somebody else may have made it meanwhile, or a list has caught up.
-                existing = [] if since is None else (yield from self._look(payload, since))
+                existing = [] if since is None else (yield from self.find(payload, since))
                 if existing:
                     export = yield from self._newest(existing, "exists, none is created")
                 else:
@@ -182,6 +182,14 @@ class Lifecycle:
                         word(export, self.vendor.secrets),
                     )
                 return export
+
+    def find(self, payload: Payload, since: float) -> Plan[list[Export]]:
+        """Return usable exports of exactly this payload, the one to use first.
+
+        :param since: epoch seconds of an earlier create, by our clock; 0 for exports of any age.
+        """
+        since = max(0.0, since - self.vendor.settings.clock_margin)
+        return (yield from self.call(self.vendor.find(payload, since)))
 
     def check(self, export_id: str, *, retry: RetryRule | None = None) -> Plan[Export]:
         """Read one export, with fresh links when it is ready.
@@ -364,13 +372,9 @@ class Lifecycle:
     def _find(self, payload: Payload, started: float) -> Plan[Export | None]:
         for pause in LOOK_AGAIN:
             yield Pause(pause)
-            if found := (yield from self._look(payload, started)):
+            if found := (yield from self.find(payload, started)):
                 return (yield from self._newest(found, "found and adopted"))
         return None
-
-    def _look(self, payload: Payload, since: float) -> Plan[list[Export]]:
-        since = max(0.0, since - self.vendor.settings.clock_margin)
-        return (yield from self.call(self.vendor.find(payload, since)))
 
     def _newest(self, found: list[Export], said: str) -> Plan[Export]:
         yield info("%s export %s: %s", self.vendor.name, found[0].export_id, said)

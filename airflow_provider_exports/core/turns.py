@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from airflow_provider_exports.core.polling import spread
@@ -44,6 +45,8 @@ class Turn:
     """When to try although nothing tells that there is room."""
     deadline: float
     """When it tries for the last time."""
+    wake: Callable[[Exception | None], None] = lambda _error: None
+    """Called when it is its turn, or with what it waits in vain for. Whichever poller looks calls it."""
 
 
 class Turns:
@@ -68,6 +71,8 @@ class Turns:
         self._given: dict[float, float] = {}
         self._holders: Counter[str] = Counter()
         self._shown: frozenset[str] = frozenset()
+        # Of the held ones, those that the vendor has shown: their turn has ended with that.
+        self._counted: set[str] = set()
         self._look_at = float("-inf")
 
     def __len__(self) -> int:
@@ -94,6 +99,8 @@ class Turns:
     def hold(self, export_id: str, now: float) -> None:
         """Take note of an export of this queue that somebody waits for."""
         self._holders[export_id] += 1
+        if export_id in self._shown:
+            self._counted.add(export_id)
         if not self.told and self._show(frozenset(self._holders)) and not self._alone:
             # That went well.
             self._try_at(now)
@@ -102,6 +109,11 @@ class Turns:
         """Take note that its wait is over, and so most likely there is room."""
         self._holders[export_id] -= 1
         self._holders = +self._holders
+        if export_id not in self._holders:
+            if self.told and export_id not in self._counted and self._given:
+                # It was quicker than two looks. Most likely the oldest turn was its own.
+                del self._given[min(self._given)]
+            self._counted.discard(export_id)
         self._look_at = now
         self._try_at(now)
 
@@ -129,23 +141,24 @@ class Turns:
 
         :param room: what the vendor tells, where it tells.
         """
-        if room is not None:
+        if room is None:
+            free = int(now >= self._free_at())
+        else:
             self.failures = 0
             self._show(room.taken)
         # Not before: an export that shows after its turn was over must not count as that of another turn.
         self._given = {
             queued_at: until for queued_at, until in self._given.items() if now < until <= now + TURN_LASTS
         }
-        if room is None:
-            free = int(now >= self._free_at())
-        else:
+        if room is not None:
             free = room.most - len(room.taken) - len(self._given)
         ours = self._waiting[: max(free, 0)]
         del self._waiting[: len(ours)]
         for turn in ours:
             self._given[turn.queued_at] = now + TURN_LASTS
         if ours or self.told:
-            self._look_at = now + self._pause()
+            # Where there is room to spare, who comes next need not wait.
+            self._look_at = now if free > len(ours) else now + self._pause()
             for turn in self._waiting:
                 # What one finds out, the others need not.
                 turn.next_try = max(turn.next_try, self._look_at)
@@ -158,6 +171,7 @@ class Turns:
 
     def give_up(self) -> list[Turn]:
         """Return all that wait, who do so no longer."""
+        self.failures = 0
         waiting, self._waiting = self._waiting, []
         return waiting
 
@@ -168,8 +182,10 @@ class Turns:
         """Return when one may try, where the vendor does not tell, epoch seconds."""
         if self._alone and self._holders:
             return float("inf")
-        soonest = min((turn.next_try for turn in self._waiting), default=float("inf"))
-        return max(soonest, *self._given.values()) if self._given else soonest
+        if self._given:
+            # Who does not come back until then has created, and there may be more room.
+            return max(self._given.values())
+        return min((turn.next_try for turn in self._waiting), default=float("inf"))
 
     def _try_at(self, moment: float) -> None:
         for turn in self._waiting:
@@ -179,6 +195,7 @@ class Turns:
         """Take note of exports that take up room; return whether one is new, most likely of a turn given."""
         new = len(taken - self._shown)
         self._shown = taken
+        self._counted |= taken & self._holders.keys()
         for queued_at in sorted(self._given)[:new]:
             del self._given[queued_at]
         return new > 0

@@ -205,21 +205,23 @@ class CreateExportOperator(Shown, BaseOperator):
         unanswered_at: float | None = None,
         recreated: int = 0,
         queued_at: float | None = None,
+        wait_until: float | None = None,
     ) -> Any:
         """Create the export after a pause in the triggerer."""
         from airflow_provider_exports.triggers.export import awaited_export
 
         with airflow_errors():
+            self._remember(context, recreated, wait_until)
             awaited_export(event)
-            self._remember(context, recreated)
             # None where ``dags test`` has dropped the arguments: it comes from the triggerer all the same.
             turn = queued_at or time.time()
             return self._go_on(context, self._create(self._checked(), give_up_at, unanswered_at, turn))
 
-    def _remember(self, context: Context, recreated: int = 0) -> None:
+    def _remember(self, context: Context, recreated: int = 0, wait_until: float | None = None) -> None:
         self._ti = context.get("ti")
         self._memory = TaskMemory(context, self.retries or 0, self.log)
         self._recreated = recreated
+        self._wait_until = wait_until
         self._export_id: str | None = None
 
     def _go_on(self, context: Context, export: Export) -> Any:
@@ -333,15 +335,15 @@ class CreateExportOperator(Shown, BaseOperator):
 
         vendor, memory = self.hook.vendor, self._memory
         now = time.time()
-        # Tasks that look in the same moment all see the same room. What may exist already needs none.
+        # Tasks that look in the same moment all see the same room.
         turn_first = (
             queued_at is None
             and self._queue is not None
             and self.on_conflict == "wait"
+            and self.deferrable
             and Capability.ROOM in vendor.capabilities
-            and unanswered_at is None
-            and not self.reuse_existing
         )
+        may_exist_since = 0.0 if self.reuse_existing else unanswered_at
         settled_at = vendor.settled_at(payload) or 0.0
         # A window that lies in the future is a mistake and fails the check; one that has just ended is not,
         # also when this machine's clock is a little behind the scheduler's.
@@ -349,13 +351,22 @@ class CreateExportOperator(Shown, BaseOperator):
             vendor.check(payload, settled_at)
             self.log.info("The data of this window counts as complete in %.0f s.", settled_at - now)
             latest = settled_at + self._wait_timeout()
-            self._sleep_until(settled_at, latest, unanswered_at, self._queue if turn_first else None)
+            turn = turn_first and may_exist_since is None
+            self._sleep_until(settled_at, latest, unanswered_at, self._queue if turn else None)
         if give_up_at is None:
             give_up_at = time.time() + self._wait_timeout()
-        if turn_first and self.deferrable:
+        if turn_first:
             vendor.check(payload, time.time())
+            wanted = self._told_apart(payload)
+            # What exists needs no room; the create below finds it again, and takes it up.
+            turn_first = may_exist_since is None or not self.hook.run_plan(
+                lambda life: life.find(wanted, may_exist_since)
+            )
+        if turn_first:
+            if unanswered_at is None:
+                memory.write(replace(self._new_record(payload), nothing=True))
             self.log.info("%s takes only so many exports at once: waiting for a turn.", vendor.display_name)
-            self._sleep_until(0.0, give_up_at, None, self._queue)
+            self._sleep_until(0.0, give_up_at, unanswered_at, self._queue)
         deadline = give_up_at if self.on_conflict == "wait" and not self.deferrable else None
         record = self._new_record(payload)
         memory.write(record if unanswered_at is None else replace(record, since=unanswered_at))
@@ -384,7 +395,8 @@ class CreateExportOperator(Shown, BaseOperator):
             self._forget_unless(error.unanswered_at or unanswered_at or error.export_id)
             self._note_known(error)
             raise
-        memory.note(export_id=export.export_id, wait_until=time.time() + self._wait_timeout())
+        wait_until = self._wait_until or time.time() + self._wait_timeout()
+        memory.note(export_id=export.export_id, wait_until=wait_until)
         return export
 
     def _note_known(self, error: ExportError) -> None:
@@ -441,7 +453,9 @@ class CreateExportOperator(Shown, BaseOperator):
                 "unanswered_at": unanswered_at,
                 "recreated": self._recreated,
                 "queued_at": queued_at or now,
+                "wait_until": self._wait_until,
             },
+            timeout=None if give_up_at is None else timedelta(seconds=give_up_at - now + _FRAMEWORK_MARGIN),
         )
 
     def _prepared(self) -> Payload:
@@ -539,7 +553,7 @@ class RunExportOperator(CreateExportOperator):
         from airflow_provider_exports.triggers.export import awaited_export, not_understood
 
         with airflow_errors():
-            self._remember(context, recreated)
+            self._remember(context, recreated, wait_until)
             record = self._memory.recall()
             if record is not None:
                 self._recreated = max(self._recreated, record.recreated)
@@ -557,7 +571,7 @@ class RunExportOperator(CreateExportOperator):
                     self._too_late(error)
                 raise
             except (ExportFailed, ExportExpired) as error:
-                return self._go_on(context, self._once_more(error), wait_until)
+                return self._go_on(context, self._once_more(error, self._deadline()))
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after the triggerer; its own deadline, where Airflow keeps it, ends the wait like ours."""
@@ -619,7 +633,7 @@ class RunExportOperator(CreateExportOperator):
         record = self._memory.recall()
         if record is not None and record.export_id is not None:
             return record.export_id
-        if self._ti is None:
+        if self._ti is None or (record is not None and record.nothing):
             return None
         found = self._ti.xcom_pull(
             task_ids=self.task_id, key=_XCOM_KEY, map_indexes=getattr(self._ti, "map_index", -1)
@@ -638,8 +652,8 @@ class RunExportOperator(CreateExportOperator):
 
             jsonl.check_payload(self.hook.vendor, payload)
 
-    def _go_on(self, context: Context, export: Export, wait_until: float | None = None) -> Any:
-        deadline = self._deadline(wait_until)
+    def _go_on(self, context: Context, export: Export) -> Any:
+        deadline = self._deadline()
         while True:
             self._export_id = export.export_id
             self._show_export(self._ti, export.export_id)
@@ -648,21 +662,22 @@ class RunExportOperator(CreateExportOperator):
             try:
                 return self._wait(context, export, deadline)
             except (ExportFailed, ExportExpired) as error:
-                export = self._once_more(error)
+                export = self._once_more(error, deadline)
 
-    def _deadline(self, wait_until: float | None) -> float:
+    def _deadline(self) -> float:
         """Return when the wait ends: what an earlier part of it has settled, unless that has passed."""
         record = self._memory.record
-        settled = wait_until or (record.wait_until if record is not None else None)
+        settled = self._wait_until or (record.wait_until if record is not None else None)
         now = time.time()
         return settled if settled is not None and settled > now else now + self._wait_timeout()
 
-    def _once_more(self, error: ExportFailed | ExportExpired) -> Export:
+    def _once_more(self, error: ExportFailed | ExportExpired, deadline: float) -> Export:
         self._spend(error)
         self._export_id = None
+        self._wait_until = deadline
         self._memory.note(recreated=self._recreated)
         self._memory.forget()
-        return self._create(self._checked(), None)
+        return self._create(self._checked(), deadline)
 
     def _wait(self, context: Context, export: Export, deadline: float) -> Any:
         if not self.deferrable:

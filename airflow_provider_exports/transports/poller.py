@@ -30,6 +30,7 @@ from airflow_provider_exports.core.vendor import Capability, Vendor
 from airflow_provider_exports.core.watch import Watch
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
+    ExportConflict,
     ExportError,
     ExportNotFound,
     ExportRejected,
@@ -85,7 +86,7 @@ class Poller:
         # In the order in which they came; thousands come and go.
         self._waiters: dict[_Waiter, None] = {}
         self._queues = {} if queues is None else queues
-        self._queued: dict[Turn, asyncio.Future[None]] = {}
+        self._queued: set[Turn] = set()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._hold_until = self._next_round = 0.0
@@ -173,22 +174,29 @@ class Poller:
         :raises ExportError: the vendor does not tell how much room there is, and will not.
         """
         now = self._clock()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def wake(error: Exception | None) -> None:
+            if not future.done():
+                future.set_result(None) if error is None else future.set_exception(error)
+
         turn = Turn(
             now if queued_at is None else queued_at,
             now if next_try is None else next_try,
             float("inf") if deadline is None else deadline,
+            wake,
         )
         turns = self._turns(queue)
         before = turns.join(turn, now)
-        self._queued[turn] = asyncio.get_running_loop().create_future()
+        self._queued.add(turn)
         self._wake_up(turns.next_look(now))
         try:
             if before:
                 log.log(logging.INFO, "%s: %d wait for room before this task", self.vendor.name, before)
-            await self._queued[turn]
+            await future
         finally:
             turns.leave(turn)
-            del self._queued[turn]
+            self._queued.discard(turn)
             if not self._queued:
                 self._news.set()
         waited = self._clock() - turn.queued_at
@@ -238,7 +246,7 @@ class Poller:
             if self._waiters:
                 self._log.warning("Waiting on %s has failed: %s", self.vendor.name, type(error).__name__)
             told = error if isinstance(error, Exception) else RuntimeError("the poller was stopped")
-            self._tell_queued(self._queued, told)
+            _tell(self._queued, told)
             for waiter in self._waiters:
                 if not waiter.over:
                     waiter.fail(told)
@@ -318,17 +326,23 @@ class Poller:
             if turns.over(now):
                 del self._queues[queue]
                 continue
-            self._tell_queued(turns.late(now))
             if not len(turns) or now < turns.next_look(now, self._hold_until):
                 continue
-            room = None
+            room = refused = None
             if turns.told:
+                if now < self._hold_until:
+                    _tell(turns.late(now))
+                    continue
                 try:
                     room = await transport.run(self.lifecycle.call(self.vendor.room(queue), retry=ONCE))
                 except Exception as error:  # noqa: BLE001 - whoever waits must hear of it
                     self._no_turns(turns, error)
+                    _tell(turns.late(now))
                     continue
-            self._tell_queued(turns.look(self._clock(), room))
+                refused = ExportConflict(room.said, vendor=self.vendor.name)
+            _tell(turns.look(self._clock(), room))
+            # Where the vendor only refuses, they try for the last time.
+            _tell(turns.late(now), refused)
 
     def _no_turns(self, turns: Turns, error: Exception) -> None:
         now = self._clock()
@@ -340,17 +354,7 @@ class Poller:
         if passing and turns.failures < self.vendor.settings.max_poll_failures:
             self._log.warning("Who may create next cannot be told: %s", error)
             return
-        self._tell_queued(turns.give_up(), error)
-
-    def _tell_queued(self, whom: Iterable[Turn], error: Exception | None = None) -> None:
-        for turn in whom:
-            future = self._queued.get(turn)
-            if future is None or future.done():
-                continue
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+        _tell(turns.give_up(), error)
 
     async def _batch(self, transport: AsyncTransport, due: Sequence[_Waiter], splits: list[int]) -> None:
         """Look at many at once.
@@ -543,6 +547,11 @@ def _missing(vendor: Vendor, export_id: str) -> ExportNotFound:
     return ExportNotFound("the vendor's answer leaves it out.", vendor=vendor.name, export_id=export_id)
 
 
+def _tell(whom: Iterable[Turn], error: Exception | None = None) -> None:
+    for turn in whom:
+        turn.wake(error)
+
+
 _POLLERS: dict[tuple[int, str, int], Poller] = {}
 _QUEUES: dict[tuple[str, int], dict[str, Turns]] = {}
 
@@ -563,9 +572,10 @@ def shared(vendor: Vendor) -> Poller:
     )
     for other in [known for known, poller in _POLLERS.items() if not poller.alive]:
         del _POLLERS[other]
-    now = time.time()
-    for old in [known for known, queues in _QUEUES.items() if all(one.over(now) for one in queues.values())]:
-        del _QUEUES[old]
+    now, used = time.time(), {known[1:] for known in _POLLERS}
+    for old, its in list(_QUEUES.items()):
+        if old not in used and all(one.over(now) for one in its.values()):
+            del _QUEUES[old]
     queues = _QUEUES.setdefault(key, {})
     return _POLLERS.setdefault((id(asyncio.get_running_loop()), *key), Poller(vendor, queues))
 

@@ -277,6 +277,50 @@ def test_airflow_ends_the_wait(simulator: Simulator, lasting: bool) -> None:
     assert deleted.path.endswith(str(caught.value.export_id))
 
 
+@pytest.mark.parametrize("lasting", [True, False], ids=["3.3", "before 3.3"])
+def test_retry_waits_for_its_turn_as_well(simulator: Simulator, lasting: bool) -> None:
+    """The first try came to nothing while it queued: fifty of those must not create all at once."""
+    task = TaskInstance(simulator, medable(True), lasting=lasting)
+    for _ in range(2):
+        task.start()
+        assert task.deferred is not None
+        assert task.deferred.trigger.vendor_queue is not None
+        assert task.deferred.trigger.export_id is None
+        with pytest.raises(errors.ExportTimedOut) as caught:
+            task.end_wait()
+        assert caught.value.export_id is None
+    assert creates(simulator, "medable") == 0
+    assert task.run()["state"] == "ready"
+
+
+def test_export_that_may_exist_needs_a_turn_if_it_does_not(simulator: Simulator) -> None:
+    """Who would take one that is there queues like all others when there is none."""
+    first = TaskInstance(simulator, medable(True, reuse_existing=True), lasting=True)
+    first.start()
+    assert first.deferred is not None
+    assert first.deferred.trigger.vendor_queue is not None
+    assert creates(simulator, "medable") == 0
+    export_id = first.run()["export_id"]
+    second = TaskInstance(simulator, medable(True, reuse_existing=True), lasting=True)
+    assert second.start()["export_id"] == export_id
+
+
+def test_export_made_anew_has_the_time_that_is_left(simulator: Simulator) -> None:
+    """The first one fails late; neither the turn for the second nor its wait begins the timeout anew."""
+    simulator.configure("medable", outcome="never")
+    task = TaskInstance(simulator, medable(True, timeout=3600), lasting=True)
+    task.start_waiting()
+    assert task.deferred is not None
+    deadline = task.deferred.trigger.end_time
+    simulator.advance(3000)
+    simulator.set_state("medable", simulator.exports("medable")[0].id, "failed")
+    for _ in range(2):
+        task.resume()
+        assert task.deferred is not None
+        assert task.deferred.trigger.end_time == deadline
+    assert creates(simulator, "medable") == 2
+
+
 def test_settings_that_contradict_each_other() -> None:
     """Said while the DAG is read."""
     with pytest.raises(ValueError, match="exclude each other"):

@@ -6,12 +6,13 @@ import asyncio
 import heapq
 import itertools
 import logging
+import time
 import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import pytest
 
@@ -36,6 +37,7 @@ from airflow_provider_exports.core.watch import Watch
 from airflow_provider_exports.core.wire import Note, Now, Pause, Plan, PlanRunner
 from airflow_provider_exports.exceptions import (
     AuthenticationFailed,
+    ExportConflict,
     ExportFailed,
     ExportTimedOut,
     InvalidConnection,
@@ -838,6 +840,135 @@ def test_clock_that_is_set_back_holds_nobody_up() -> None:
     assert len(turns.look(1120.0, Room(frozenset(), 1, ""))) == 1
 
 
+def asked(turns: Turns, now: float, *taken: str, most: int = 1) -> int:
+    """Look, when it is time, and return how many turns were given."""
+    if now < turns.next_look(now):
+        return 0
+    return len(turns.look(now, Room(frozenset(taken), most, "")))
+
+
+def test_export_that_is_over_holds_no_room_any_more() -> None:
+    """One that was quicker than two looks never shows in the list, and its turn ends with it all the same."""
+    turns = Turns(told=True, alone=False, interval=60)
+    turns.join(Turn(0.0, 0.0, float("inf")), 0.0)
+    assert asked(turns, 0.0) == 1
+    turns.hold("a", 15.0)
+    turns.release("a", 45.0)
+    turns.join(Turn(60.0, 60.0, float("inf")), 60.0)
+    assert asked(turns, 66.0) == 1
+
+
+def test_export_that_has_shown_ends_no_other_turn() -> None:
+    """Its own turn was over when it showed; the room of the next one stays taken."""
+    turns = Turns(told=True, alone=False, interval=60)
+    turns.join(Turn(0.0, 0.0, float("inf")), 0.0)
+    assert asked(turns, 0.0, most=2) == 1
+    turns.hold("a", 15.0)
+    turns.join(Turn(16.0, 16.0, float("inf")), 16.0)
+    assert asked(turns, 66.0, "a", most=2) == 1
+    turns.join(Turn(67.0, 67.0, float("inf")), 67.0)
+    turns.join(Turn(68.0, 68.0, float("inf")), 68.0)
+    assert asked(turns, 140.0, most=2) == 1
+    turns.release("a", 150.0)
+    assert asked(turns, 150.0, most=2) == 0
+
+
+def test_spare_room_is_given_to_who_comes_next() -> None:
+    """Triggers start over several seconds: the second one does not wait for the next look on the clock."""
+    turns = Turns(told=True, alone=False, interval=300)
+    turns.join(Turn(0.0, 0.0, float("inf")), 0.0)
+    assert asked(turns, 0.0, most=2) == 1
+    turns.join(Turn(1.0, 1.0, float("inf")), 1.0)
+    assert asked(turns, 1.0, most=2) == 1
+    turns.join(Turn(2.0, 2.0, float("inf")), 2.0)
+    assert asked(turns, 2.0, most=2) == 0
+
+
+def test_failures_are_counted_anew_after_all_have_given_up() -> None:
+    """Who comes with the next try bears as many again."""
+    turns = Turns(told=True, alone=False, interval=60)
+    turns.join(Turn(0.0, 0.0, float("inf")), 0.0)
+    for second in range(10):
+        turns.failed(float(second))
+    assert len(turns.give_up()) == 1
+    turns.failed(20.0)
+    assert turns.failures == 1
+
+
+def test_create_without_a_wait_went_well_if_it_does_not_come_back() -> None:
+    """Where only refusals tell: the next one tries after the turn, and not only after its own interval."""
+    turns = Turns(told=False, alone=False, interval=300)
+    for moment in (0.0, 1.0):
+        turns.join(Turn(moment, 0.0, float("inf")), moment)
+    assert len(turns.look(2.0)) == 1
+    assert turns.next_look(3.0) == 2.0 + TURN_LASTS
+    assert len(turns.look(2.0 + TURN_LASTS)) == 1
+
+
+def test_poller_that_ends_takes_no_turn_along(world: World) -> None:
+    """Its last one is cleared while it asks for room; somebody has come to the next poller meanwhile."""
+    queues: dict[str, Turns] = {}
+    pollers = [poller(world, Capped, queues) for _ in range(2)]
+    bulk = Bulk(world, Capped, 1)
+    log = logging.getLogger("waiter")
+    asking = asyncio.Event()
+    answered = asyncio.Event()
+    answer = Transport.run
+
+    async def slowly(transport: Transport, plan: Any) -> Any:
+        if not asking.is_set():
+            asking.set()
+            await answered.wait()
+        return await answer(transport, plan)
+
+    async def both() -> None:
+        first = asyncio.ensure_future(pollers[0].turn("all", log))
+        await asking.wait()
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        second = asyncio.ensure_future(pollers[1].turn("all", log, deadline=START + 1000))
+        await asyncio.sleep(0)
+        answered.set()
+        await second
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Transport, "run", slowly)
+        assert world.run(asyncio.wait_for(both(), 10)) == [None]
+    assert bulk.conflicts == 0
+
+
+def test_queue_of_a_poller_that_lives_is_not_forgotten(world: World) -> None:
+    """A sensor keeps it alive, nobody queues; another trigger of the connection comes."""
+
+    async def twice() -> bool:
+        vendor = Capped(ConnectionInfo("c", password="kept"))
+        one = shared(vendor)
+        one._turns("all").join(Turn(time.time(), 0.0, float("inf")), time.time())
+        one._waiters[cast(Any, object())] = None
+        one._queues["all"].look(time.time(), Room(frozenset(), 1, ""))
+        queues = one._queues
+        queues.clear()
+        again = shared(vendor)
+        return again._queues is queues is module._QUEUES[next(k for k in module._QUEUES if k[0] == "capped")]
+
+    assert asyncio.run(twice())
+
+
+def test_deadline_is_no_way_around_the_limit(world: World) -> None:
+    """Thirty whose time is up at once: only so many may create as there is room for."""
+    bulk = Bulk(world, Capped, 3)
+    for name in ("x", "y"):
+        world.ready_at[name] = START + 100_000
+    log = logging.getLogger("waiter")
+    found = world.run(
+        *(bulk.one.turn("all", log, queued_at=START + n, deadline=START + 100) for n in range(30))
+    )
+    assert found.count(None) == 1
+    refused = [one for one in found if isinstance(one, ExportConflict)]
+    assert len(refused) == 29
+    assert "2 of 3" in str(refused[0]) or "3" in str(refused[0])
+
+
 def test_late_comer_queues_behind(world: World) -> None:
     """Also when it comes while a turn was just given and nobody else waits."""
     bulk = Bulk(world, Capped, 1)
@@ -869,7 +1000,7 @@ def test_one_after_the_other_where_the_vendor_only_refuses(world: World, known: 
     # Each finds out for itself that it has to wait; from then on nobody tries in vain who need not.
     assert bulk.conflicts <= (6 if known else 8)
     # The next one does not wait for its next try when it is told: a look may be 20 s late, not 600.
-    assert not known or world.now <= START + 7 * 125
+    assert not known or world.now <= START + 7 * 150
 
 
 def test_full_vendor_is_filled_up_in_order(world: World) -> None:
@@ -908,10 +1039,11 @@ def test_room_that_somebody_else_was_faster_to_take(world: World) -> None:
 
 
 def test_turn_ends_with_its_deadline(world: World) -> None:
-    """The task itself says then that there was no room."""
+    """It says then that there was no room."""
     bulk = Bulk(world, Capped, 1)
     world.ready_at["foreign"] = START + 10_000
-    world.run(bulk.one.turn("all", logging.getLogger("waiter"), deadline=START + 500))
+    (error,) = world.run(bulk.one.turn("all", logging.getLogger("waiter"), deadline=START + 500))
+    assert isinstance(error, ExportConflict)
     assert START + 500 <= world.now <= START + 510
 
 
