@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.providers.common.compat.sdk import Asset, AssetAlias, ObjectStoragePath
 
@@ -82,7 +83,7 @@ def find_landed(
     try:
         # As where it is written: the path's own read may go on without its connection.
         found = Manifest.from_json(manifest.fs.cat_file(manifest.path))
-    except OSError:
+    except Exception:  # noqa: BLE001 - each store raises its own, and the files are there
         found = None
     files = found.files if found is not None and found.export_id == result["export_id"] else ()
     rows = {file.name: file.rows for file in files if file.rows is not None}
@@ -123,6 +124,8 @@ def _references() -> tuple[type, ...]:
 def uri_of(path: ObjectStoragePath) -> str:
     """Return the URI of a path as the world knows it: without Airflow's connection in it."""
     namespace, name = place(path)
+    # A URI ends at "#" or "?", and some versions of Airflow take ASCII only.
+    name = quote(name, safe="/:@!$&'()*+,;=~")
     if namespace == "file":
         return f"file://{name}"
     uri = f"{namespace}/{name.lstrip('/')}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
-from airflow_provider_exports.exceptions import InvalidConnection
+from airflow_provider_exports.exceptions import InvalidConnection, InvalidPayload
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_exports.core.model import Payload
     from airflow_provider_exports.landed import Landed
+
+MOST_PARTITION = 250
+"""Longest key of a partition that Airflow takes, characters."""
 
 
 @attrs.define()
@@ -51,10 +54,11 @@ class FilesLink(_Stored):
 
 
 class Shown:
-    """Part of an operator, which has ``hook`` and ``log``."""
+    """Part of an operator, which has ``hook`` and ``log``, and maybe ``partition_key``."""
 
     hook: Any
     log: Any
+    partition_key: Any = None
     _shown_id: str | None = None
     _landed: Landed | None = None
 
@@ -83,7 +87,6 @@ class Shown:
         *,
         owner: str | None,
         payload: Payload | None = None,
-        partition_key: str | None = None,
     ) -> None:
         """Store the link to the files, and tell the outlets and lineage of them."""
         from airflow_provider_exports.landed import find_landed, tell_outlets
@@ -92,12 +95,29 @@ class Shown:
         ti = context.get("ti")
         if owner is None or ti is None:
             return
-        landed = find_landed(result, self.hook.vendor.known_content(payload), destination, layout, owner)
-        page = files_page(landed.folder)
-        if page is not None:
-            ti.xcom_push(key=FilesLink().xcom_key, value=page)
-        tell_outlets(context, landed, partition_key)
-        self._landed = landed
+        try:
+            content = self.hook.vendor.known_content(payload)
+            self._landed = landed = find_landed(result, content, destination, layout, owner)
+            page = files_page(landed.folder)
+            if page is not None:
+                ti.xcom_push(key=FilesLink().xcom_key, value=page)
+            tell_outlets(context, landed, self._partition())
+        except Exception:
+            # The files are there: another try would find the same, or an export that has expired.
+            self.log.exception("The files have landed, but what is shown of them could not all be stored.")
+
+    def _partition(self) -> str | None:
+        """Return the partition key as Airflow takes it.
+
+        :raises InvalidPayload: it is none.
+        """
+        if self.partition_key is None:
+            return None
+        # A template may render to a number.
+        key = str(self.partition_key).strip()
+        if not 0 < len(key) <= MOST_PARTITION:
+            raise InvalidPayload(f"partition_key must have 1 to {MOST_PARTITION} characters.")
+        return key
 
     def _known_payload(self) -> Payload | None:
         """Return the payload as it is sent; None where it is not known or not valid."""

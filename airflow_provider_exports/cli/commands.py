@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, ObjectStoragePath
 
 from airflow_provider_exports.cli.definition import INTERRUPTED
 from airflow_provider_exports.cli.output import (
@@ -264,22 +264,23 @@ class _Command:
         destination = options.destination
         if "://" not in destination:
             destination = f"file://{Path(destination).expanduser().absolute()}"
+        try:
+            check_layout(layout)
+            ObjectStoragePath(destination)
+        except ValueError as error:
+            # A layout or a scheme that does not exist.
+            raise Mistake(str(error)) from error
         hook = self._hook(shown=logging.INFO)
         with contextlib.ExitStack() as shown:
             if self._has_bar:
                 hook.on_progress = shown.enter_context(Bar(self._console)).tell
-            try:
-                check_layout(layout)
-                result = hook.download_export(
-                    options.export_id,
-                    destination,
-                    layout=layout,
-                    unpack=options.unpack,
-                    as_jsonl=options.as_jsonl,
-                )
-            except ValueError as error:
-                # A layout or a scheme that does not exist.
-                raise Mistake(str(error)) from error
+            result = hook.download_export(
+                options.export_id,
+                destination,
+                layout=layout,
+                unpack=options.unpack,
+                as_jsonl=options.as_jsonl,
+            )
         if self._output.whole:
             self._output.data(result)
         else:

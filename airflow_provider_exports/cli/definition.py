@@ -85,7 +85,7 @@ def since(text: str) -> float:
     from airflow_provider_exports.core.times import instant
 
     if found := _PERIOD.fullmatch(text.strip()):
-        return time.time() - float(found[1]) * _SECONDS[found[2]]
+        return max(0.0, time.time() - float(found[1]) * _SECONDS[found[2]])
     try:
         return instant(text).timestamp()
     except ValueError:

@@ -641,6 +641,7 @@ class RunExportOperator(CreateExportOperator):
         return found if isinstance(found, str) else None
 
     def _check_kind(self, payload: Payload) -> None:
+        self._partition()
         if self.hook.vendor.repeats(payload):
             raise InvalidPayload(
                 "the vendor would repeat this export, and each run of the task would create one more.",
@@ -746,7 +747,6 @@ class RunExportOperator(CreateExportOperator):
                 self.layout,
                 owner=who,
                 payload=payload,
-                partition_key=self.partition_key,
             )
         else:
             result = export.result()
@@ -821,6 +821,7 @@ class DownloadExportOperator(Shown, BaseOperator):
         """Land the files."""
         with airflow_errors():
             run_due, next_run_due = run_window(self.run_due, self.next_run_due)
+            self._partition()
             self._show_export(context.get("ti"), self.export_id)
             who = owner(context)
             result = self.hook.download_export(
@@ -839,7 +840,6 @@ class DownloadExportOperator(Shown, BaseOperator):
                 self.destination,
                 self.layout,
                 owner=who,
-                partition_key=self.partition_key,
             )
             return result
 

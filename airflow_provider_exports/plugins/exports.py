@@ -5,6 +5,7 @@ Every ``airflow`` process loads this module, so it imports nothing of the page; 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
@@ -21,9 +22,14 @@ class ExportsPlugin(AirflowPlugin):
     @property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The page's application."""
-        from airflow_provider_exports.plugins.page import application
+        try:
+            from airflow_provider_exports.plugins.page import application
 
-        return [{"app": application(), "url_prefix": PREFIX, "name": "Exports"}]
+            return [{"app": application(), "url_prefix": PREFIX, "name": "Exports"}]
+        except Exception:
+            # It uses names that Airflow may move, and without this the whole API server would not start.
+            logging.getLogger(__name__).exception("The page Exports cannot be shown in this Airflow.")
+            return []
 
     @property
     def external_views(self) -> list[dict[str, Any]]:  # type: ignore[override]

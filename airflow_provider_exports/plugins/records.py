@@ -366,4 +366,5 @@ def _epoch(seconds: float) -> datetime | None:
 
 
 def _size(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    sound = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return value if sound else None

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import Asset, AssetAlias, ObjectStoragePath
+from airflow.providers.common.compat.sdk import AirflowFailException, Asset, AssetAlias, ObjectStoragePath
 
 from airflow_provider_exports.core.model import Content
 from airflow_provider_exports.core.vendor import MOST_NAMES
@@ -173,6 +173,49 @@ def test_list_of_files_is_bounded_by_its_bytes() -> None:
     assert MOST_BYTES < 65535 / 2
 
 
+def test_task_does_not_fail_for_what_is_shown_of_its_files(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are there; another try would meet the same, or an export that has expired."""
+
+    def gone(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("the credentials have just expired")
+
+    monkeypatch.setattr("airflow_provider_exports.landed.uri_of", gone)
+    arguments = giosg(simulator, destination=tmp_path.as_uri())
+    result, _ = execute(GiosgRunExportOperator, AssetAlias("landed"), **arguments)
+    assert result["state"] == "ready"
+    assert (tmp_path / result["files"][0]["name"]).is_file()
+
+
+def test_manifest_that_cannot_be_read_back_costs_the_rows_only(
+    simulator: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each store raises errors of its own."""
+
+    def gone(*_: Any) -> Any:
+        raise RuntimeError("connection lost")
+
+    monkeypatch.setattr("airflow_provider_exports.landed.Manifest.from_json", gone)
+    arguments = giosg(simulator, destination=tmp_path.as_uri(), as_jsonl=True)
+    _, event = execute(GiosgRunExportOperator, ROOMS, **arguments)
+    assert (event.extra["file_count"], event.extra["rows"]) == (1, None)
+
+
+@pytest.mark.parametrize(("key", "told"), [(20260301, "2026-03-01"), (" ", None), ("x" * 251, None)])
+def test_partition_key_is_checked_before_anything_is_sent(
+    simulator: Simulator, tmp_path: Path, key: Any, told: str | None
+) -> None:
+    """A template may render to a number; what Airflow does not take would fail each try after landing."""
+    arguments = giosg(simulator, destination=tmp_path.as_uri(), partition_key=key)
+    if told:
+        assert execute(GiosgRunExportOperator, ROOMS, **arguments)[0]["state"] == "ready"
+        return
+    with pytest.raises(AirflowFailException, match="partition_key"):
+        execute(GiosgRunExportOperator, ROOMS, **arguments)
+    assert simulator.exports("giosg") == []
+
+
 def test_alias_becomes_the_asset_of_the_folder(simulator: Simulator, tmp_path: Path) -> None:
     """A task whose destination is only known when it runs names an alias."""
     alias = AssetAlias("landed")
@@ -220,6 +263,8 @@ def test_reference_to_an_asset_is_an_outlet(monkeypatch: pytest.MonkeyPatch) -> 
         ("file:///data/in", "file", "/data/in", "file:///data/in"),
         ("s3://bucket/raw/in", "s3://bucket", "raw/in", "s3://bucket/raw/in"),
         ("s3://bucket", "s3://bucket", "/", "s3://bucket/"),
+        ("s3://bucket/übung", "s3://bucket", "übung", "s3://bucket/%C3%BCbung"),
+        ("file:///data/übung", "file", "/data/übung", "file:///data/%C3%BCbung"),
     ],
 )
 def test_places_have_names_that_others_know(
@@ -294,6 +339,14 @@ def test_subjects_and_columns(
     """What the rows are of; nothing where the payload cannot be read."""
     asked = CASES[vendor].vendor().known_content(payload)
     assert (asked.subjects, asked.columns) == (subjects, columns)
+
+
+def test_window_is_what_was_asked_for_with_overlap() -> None:
+    """A loader replaces what lies in the window: it must not begin a day early."""
+    vendor = CASES["giosg"].vendor(overlap=86400)
+    payload = vendor.prepare({"room_id": "r", "type": "logs", "starting_at": DAY.start, "ending_at": DAY.end})
+    assert payload["starting_at"].startswith("2026-02-28")
+    assert vendor.known_content(payload).start == DAY.start
 
 
 def test_subjects_are_bounded() -> None:

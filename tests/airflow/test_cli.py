@@ -281,7 +281,8 @@ def test_a_warning_does_not_make_a_payload_invalid(simulator: Simulator, cli: Cl
 def test_since_leaves_out_what_is_older(simulator: Simulator, cli: Cli) -> None:
     """A time, or a period before now."""
     ready(simulator, "giosg")
-    assert cli("list", "giosg_default", "--since", "1h", "-o", "json").json
+    for period in ("1h", "200000w"):
+        assert cli("list", "giosg_default", "--since", period, "-o", "json").json
     assert cli("list", "giosg_default", "--since", "2999-01-01", "-o", "json").json == []
     assert cli("list", "giosg_default", "--since", "2999-01-01").out == "nothing found\n"
     with pytest.raises(SystemExit) as ended:

@@ -215,6 +215,15 @@ def test_landed_export(deployment: Deployment, get: Get) -> None:
     assert "1 to 1 of 1 exports" in text
 
 
+def test_absurd_size_is_unknown(deployment: Deployment, get: Get) -> None:
+    """Whoever may write an XCom could else break the page for all who may read the DAG."""
+    told = result()
+    told["files"][0]["size"] = 10**400
+    deployment.task(return_value=told, export_id="e-1")
+    (row,) = table(get("alice"))
+    assert row[6] == "unknown"
+
+
 def test_links_that_the_tasks_have_stored(deployment: Deployment, get: Get) -> None:
     """The way to the vendor's page and to the folder, where there is one; only to the web."""
     folder = "https://console.example.com/bucket?a=1&b=2"

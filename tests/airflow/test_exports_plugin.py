@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.versions import AIRFLOW
 
 LOAD = """
@@ -19,6 +21,15 @@ info = [plugin for plugin in plugins_manager.get_plugin_info() if plugin["name"]
 errors = getattr(plugins_manager, "import_errors", None) or plugins_manager.get_import_errors()
 print(json.dumps([sorted(loaded), info, errors], default=str))
 """
+
+
+@pytest.mark.only_airflow(">=3.1")
+def test_page_that_cannot_be_loaded_stops_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It uses names that a later Airflow may move."""
+    from airflow_provider_exports.plugins.exports import ExportsPlugin
+
+    monkeypatch.setitem(sys.modules, "airflow_provider_exports.plugins.page", None)
+    assert ExportsPlugin().fastapi_apps == []
 
 
 def test_plugin_is_there_where_airflow_has_a_place_for_it() -> None:

@@ -301,6 +301,9 @@ class GiosgVendor(Vendor):
         start, end = (
             times.instant(payload[key]) if key in payload else None for key in ("starting_at", "ending_at")
         )
+        if start is not None and payload["type"] == "logs":
+            # What was asked for, before `prepare` made it begin earlier.
+            start += timedelta(seconds=self.settings.overlap)
         return Content((f"rooms/{payload['room_id']}/{payload['type']}",), start, end)
 
     def settled_at(self, payload: Payload) -> float | None:
