@@ -13,7 +13,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
+
+gzip_of = partial(gzip.compress, mtime=0)
+"""Makes the same gzip file of the same bytes at any time: parameters of tests are part of their names."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Content:
 
 def gzipped(answer: Answer) -> Answer:
     """Return the answer in an encoding that nobody asked for."""
-    return answer.but(body=gzip.compress(answer.body), headers={**answer.headers, "Content-Encoding": "gzip"})
+    return answer.but(body=gzip_of(answer.body), headers={**answer.headers, "Content-Encoding": "gzip"})
 
 
 class FaultServer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import io
 import json
@@ -26,6 +25,7 @@ from airflow_provider_exports.simulator import Simulator
 from tests.airflow.both_modes import error_of, run
 from tests.airflow.conftest import simulator  # noqa: F401 - a fixture
 from tests.landing.conftest import World
+from tests.landing.faults import gzip_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -166,9 +166,9 @@ def manifest(world: World) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "content",
     [
-        gzip.compress(ROWS),
-        gzip.compress(ROWS[:999]) + gzip.compress(b"") + gzip.compress(ROWS[999:]),
-        gzip.compress(ROWS) + bytes(512),
+        gzip_of(ROWS),
+        gzip_of(ROWS[:999]) + gzip_of(b"") + gzip_of(ROWS[999:]),
+        gzip_of(ROWS) + bytes(512),
     ],
 )
 def test_gzip_file_lands_decompressed(world: World, content: bytes) -> None:
@@ -183,8 +183,8 @@ def test_gzip_file_lands_decompressed(world: World, content: bytes) -> None:
 
 def test_gzip_file_lands_as_it_is_unless_asked_for(world: World) -> None:
     """Another wish lands it again, and nothing of the first is left."""
-    world.add(gzip.compress(ROWS), "e-1.csv.gz", format="gz")
-    assert world.one() == gzip.compress(ROWS)
+    world.add(gzip_of(ROWS), "e-1.csv.gz", format="gz")
+    assert world.one() == gzip_of(ROWS)
     assert world.one(unpack=True) == ROWS
     assert [name for name in world.visible if "_export" not in name] == ["e-1.csv"]
 
@@ -192,16 +192,16 @@ def test_gzip_file_lands_as_it_is_unless_asked_for(world: World) -> None:
 def test_name_alone_makes_no_gzip_file(world: World) -> None:
     """Nor do the first bytes."""
     world.add(b"plain", "e-1.txt.gz")
-    world.add(gzip.compress(b"text"), "e-1.bin")
+    world.add(gzip_of(b"text"), "e-1.bin")
     world.land(unpack=True)
     assert (world.destination / "e-1.txt.gz").read_bytes() == b"plain"
-    assert (world.destination / "e-1.bin").read_bytes() == gzip.compress(b"text")
+    assert (world.destination / "e-1.bin").read_bytes() == gzip_of(b"text")
 
 
 def test_what_comes_out_has_a_name_of_its_own(world: World) -> None:
     """Two files of one export that would be called the same are told apart."""
     world.add(b"plain", "e-1.csv")
-    world.add(gzip.compress(b"was packed"), "e-1.csv.gz")
+    world.add(gzip_of(b"was packed"), "e-1.csv.gz")
     world.land(unpack=True)
     assert (world.destination / "e-1.csv").read_bytes() == b"plain"
     assert (world.destination / "e-1-2.csv").read_bytes() == b"was packed"
@@ -209,7 +209,7 @@ def test_what_comes_out_has_a_name_of_its_own(world: World) -> None:
 
 def test_name_that_the_layout_gives(world: World) -> None:
     """It may lack the suffix that says gzip."""
-    world.add(gzip.compress(ROWS), "e-1.csv.gz")
+    world.add(gzip_of(ROWS), "e-1.csv.gz")
     world.land(unpack=True, layout="rows-{position}")
     assert (world.destination / "rows-1").read_bytes() == ROWS
 
@@ -218,7 +218,7 @@ def test_what_comes_out_replaces_nothing_of_others(world: World) -> None:
     """Its name is known only when it has come."""
     world.destination.mkdir()
     (world.destination / "rows.csv").write_text("mine")
-    world.add(gzip.compress(ROWS), "e-1.csv.gz")
+    world.add(gzip_of(ROWS), "e-1.csv.gz")
     with pytest.raises(DestinationTaken, match=r"rows\.csv"):
         world.land(unpack=True, layout="rows.csv{suffix}")
     assert world.visible == ["rows.csv"]
@@ -229,7 +229,7 @@ def test_what_comes_out_replaces_nothing_of_others(world: World) -> None:
 @pytest.mark.parametrize("form", ["gz", None])
 def test_damaged_gzip_file_is_incomplete(world: World, damage: Any, form: str | None) -> None:
     """Cut, or with a wrong checksum, whatever the vendor calls the format."""
-    world.add(damage(gzip.compress(ROWS)), "e-1.csv.gz", format=form)
+    world.add(damage(gzip_of(ROWS)), "e-1.csv.gz", format=form)
     with pytest.raises(DownloadIncomplete):
         world.land(unpack=True)
     assert world.visible == []
@@ -237,7 +237,7 @@ def test_damaged_gzip_file_is_incomplete(world: World, damage: Any, form: str | 
 
 def test_gzip_bomb_is_refused(world: World) -> None:
     """At two hundred times its size."""
-    world.add(gzip.compress(bytes(300 * 1024 * 1024)), "e-1.csv.gz")
+    world.add(gzip_of(bytes(300 * 1024 * 1024)), "e-1.csv.gz")
     with pytest.raises(DownloadError, match="200 times its size"):
         world.land(unpack=True)
     assert world.visible == []
@@ -245,7 +245,7 @@ def test_gzip_bomb_is_refused(world: World) -> None:
 
 def test_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the worker's, not the destination's."""
-    (tmp_path / "e-1.csv.gz").write_bytes(gzip.compress(ROWS))
+    (tmp_path / "e-1.csv.gz").write_bytes(gzip_of(ROWS))
 
     def full(*_: Any) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

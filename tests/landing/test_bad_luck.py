@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import random
 import subprocess
@@ -17,14 +16,14 @@ import pytest
 from airflow_provider_exports.core.model import Export
 from airflow_provider_exports.exceptions import DownloadError, DownloadIncomplete, NotTheFile
 from tests.landing.conftest import BODY, SIZE, World, check_digest
-from tests.landing.faults import Answer, Asked, Content, gzipped
+from tests.landing.faults import Answer, Asked, Content, gzip_of, gzipped
 from tests.landing.test_names import HOSTILE
 from tests.landing.test_resume import break_off
 from tests.landing.test_transfer import GOOD, PLAIN, TENTHS, always, fails, fresh_link, once, refuse
 
 PAGE = Answer(b"<!doctype html><title>Sign in</title>", headers={"Content-Type": "text/html"})
 NOISE = random.Random(3).randbytes(200_000)
-MEMBERS = gzip.compress(NOISE) + gzip.compress(NOISE)
+MEMBERS = gzip_of(NOISE) + gzip_of(NOISE)
 
 
 # -- the rest of a file that is not the rest -----------------------------------------------------------------
@@ -95,7 +94,7 @@ def zipped(*members: bytes) -> bytes:
 
 
 ENDING = {
-    "gz": gzip.compress(NOISE),
+    "gz": gzip_of(NOISE),
     "zip": zipped(NOISE),
     "jsonl": b'{"a": "%s"}\n' % NOISE.hex().encode(),
 }

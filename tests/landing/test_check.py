@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import random
 import zipfile
@@ -17,6 +16,7 @@ from airflow_provider_exports.core.model import ExportFile
 from airflow_provider_exports.exceptions import DownloadIncomplete, NotTheFile
 from airflow_provider_exports.landing import archive as archives
 from airflow_provider_exports.landing import check
+from tests.landing.faults import gzip_of
 
 NOISE = random.Random(1).randbytes(5000)
 
@@ -48,10 +48,10 @@ def archive(*members: bytes, method: int = zipfile.ZIP_DEFLATED) -> bytes:
         ("zip", archive(NOISE)),
         ("zip", archive()),
         ("xlsx", archive(NOISE)),
-        ("gz", gzip.compress(NOISE)),
-        ("gz", gzip.compress(NOISE) + gzip.compress(b"more")),
-        ("gz", gzip.compress(b"", mtime=0)),
-        ("gz", gzip.compress(NOISE) + bytes(512)),
+        ("gz", gzip_of(NOISE)),
+        ("gz", gzip_of(NOISE) + gzip_of(b"more")),
+        ("gz", gzip_of(b"")),
+        ("gz", gzip_of(NOISE) + bytes(512)),
         ("jsonl", b'{"a": 1}\n{"a": 2}\n'),
         ("jsonl", b'{"a": 1}\r\n{"a": 2}'),
         ("jsonl", b"1\n\n\n"),
@@ -127,18 +127,18 @@ def test_zip_bomb_is_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_cut_gzip(tmp_path: Path, cut: int) -> None:
     """Its length and checksum stand at the end."""
     with pytest.raises(DownloadIncomplete, match="too early"):
-        looked_at(tmp_path, "gz", gzip.compress(NOISE)[:cut])
+        looked_at(tmp_path, "gz", gzip_of(NOISE)[:cut])
 
 
 def test_cut_second_gzip_member(tmp_path: Path) -> None:
     """A whole first one does not make a whole file."""
     with pytest.raises(DownloadIncomplete, match="too early"):
-        looked_at(tmp_path, "gz", gzip.compress(NOISE) + gzip.compress(NOISE)[:-3])
+        looked_at(tmp_path, "gz", gzip_of(NOISE) + gzip_of(NOISE)[:-3])
 
 
 def test_gzip_with_a_wrong_checksum(tmp_path: Path) -> None:
     """It is read to its end."""
-    content = bytearray(gzip.compress(NOISE))
+    content = bytearray(gzip_of(NOISE))
     content[-5] ^= 1
     with pytest.raises(DownloadIncomplete, match="damaged"):
         looked_at(tmp_path, "gz", bytes(content))
@@ -165,7 +165,7 @@ def test_gzip_bomb_is_inflated_piece_by_piece(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(check.zlib, "decompressobj", Counted)
     monkeypatch.setattr(archives, "_SMALL", 1024)
-    assert not looked_at(tmp_path, "gz", gzip.compress(bytes(100_000_000)))
+    assert not looked_at(tmp_path, "gz", gzip_of(bytes(100_000_000)))
     assert inflated < 60_000_000
 
 
