@@ -90,6 +90,13 @@ class Processes:
             if process.poll() is not None:
                 raise DemoError(f"{name} ended with exit code {process.returncode}", self.log(name))
 
+    def kill(self, name: str) -> None:
+        """Kill a process and its descendants with SIGKILL; nobody misses it."""
+        process = self._running.pop(name)
+        for one in (process, *process.children(recursive=True)):
+            one.send_signal(signal.SIGKILL)
+        process.wait(10)
+
     def stop(self) -> None:
         """End all processes and their descendants, the last one started first."""
         # Descendants lead process groups of their own, and are nobody's children once their parent is gone.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -271,7 +270,7 @@ def _play(story: Story) -> None:
     story.until("all exports", lambda: made(*KILLED.values(), *ENDED, CLEARED), 90)
     # Medable's task waited for its turn before.
     story.until("the wait for the exports", lambda: waits(*DEFERRED), 60)
-    _kill_triggerer(story)
+    story.processes.kill("triggerer")
     seen = {dag_id: story.looks(story.exports(dag_id)[0]["name"]) for dag_id in DEFERRED}
     story.notes["deferred when the triggerer died"] = [
         dag_id for dag_id, (state, _) in story.tasks().items() if state == "deferred"
@@ -307,14 +306,6 @@ def _play(story: Story) -> None:
         lambda: all(story.tasks()[dag_id][0] in ("success", "failed") for dag_id in wanted),
         90,
     )
-
-
-def _kill_triggerer(story: Story) -> None:
-    # Taken off the list first: nobody may miss it.
-    process = story.processes._running.pop("triggerer")
-    for one in (process, *process.children(recursive=True)):
-        one.send_signal(signal.SIGKILL)
-    process.wait(10)
 
 
 @pytest.mark.parametrize("vendor", BUILT_IN)
