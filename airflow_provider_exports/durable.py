@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 KEY = "export"
 """Key in the task state store."""
+XCOM_KEY = "export_id"
+"""Name of the XCom in which a task that waits shows the vendor's id."""
 VERSION = 1
 RETENTION = timedelta(days=365)
 """How long Airflow keeps a record that no try has come back to; vendors keep files for less."""

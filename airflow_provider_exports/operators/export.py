@@ -20,7 +20,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_exports.durable import Record, TaskMemory, wanted_no_more
+from airflow_provider_exports.durable import XCOM_KEY, Record, TaskMemory, wanted_no_more
 from airflow_provider_exports.exceptions import (
     ExportCancelled,
     ExportConflict,
@@ -51,8 +51,6 @@ _RESUME_SECONDS = 900.0
 _LONGEST_WAIT = 10 * 365 * 86400.0
 # Airflow kills a task without mercy this soon after it has asked it to stop, seconds.
 _KILL_SECONDS = 4.5
-# Under this key the id of the export that a task waits for is an XCom.
-_XCOM_KEY = "export_id"
 
 
 @contextlib.contextmanager
@@ -636,7 +634,7 @@ class RunExportOperator(CreateExportOperator):
         if self._ti is None or (record is not None and record.nothing):
             return None
         found = self._ti.xcom_pull(
-            task_ids=self.task_id, key=_XCOM_KEY, map_indexes=getattr(self._ti, "map_index", -1)
+            task_ids=self.task_id, key=XCOM_KEY, map_indexes=getattr(self._ti, "map_index", -1)
         )
         return found if isinstance(found, str) else None
 
@@ -659,7 +657,7 @@ class RunExportOperator(CreateExportOperator):
             self._export_id = export.export_id
             self._show_export(self._ti, export.export_id)
             if self._ti is not None and self.do_xcom_push:
-                self._ti.xcom_push(key=_XCOM_KEY, value=export.export_id)
+                self._ti.xcom_push(key=XCOM_KEY, value=export.export_id)
             try:
                 return self._wait(context, export, deadline)
             except (ExportFailed, ExportExpired) as error:

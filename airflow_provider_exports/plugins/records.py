@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session, aliased
 
 from airflow_provider_exports.core.model import ExportState
 from airflow_provider_exports.core.registry import BUILT_IN
-from airflow_provider_exports.durable import KEY, Record
+from airflow_provider_exports.durable import KEY, XCOM_KEY, Record
 from airflow_provider_exports.shown import ExportLink, FilesLink
 
 try:
@@ -49,7 +49,6 @@ EXPORT_LINK = ExportLink().xcom_key
 FILES_LINK = FilesLink().xcom_key
 _RANK = {state: rank for rank, state in enumerate(STATES)}
 _FILES_SHOWN = 10
-_XCOM_KEY = "export_id"
 _CREATES = "CreateExportOperator"
 _ACTIVE = frozenset(
     {"deferred", "queued", "restarting", "running", "scheduled", "up_for_reschedule", "up_for_retry"}
@@ -164,7 +163,7 @@ def _statement(dag_ids: Collection[str], since: datetime | None) -> Select[Any]:
     marks = [
         by_name,
         select(XComModel.dag_run_id, XComModel.task_id, XComModel.map_index).where(
-            XComModel.key == _XCOM_KEY, XComModel.dag_id.in_(dag_ids)
+            XComModel.key == XCOM_KEY, XComModel.dag_id.in_(dag_ids)
         ),
     ]
     stored: Any = literal(None)
@@ -211,7 +210,7 @@ def _statement(dag_ids: Collection[str], since: datetime | None) -> Select[Any]:
                 ti.map_index == keys.c.map_index,
             ),
         )
-        .outerjoin(marked, of_task(marked, _XCOM_KEY))
+        .outerjoin(marked, of_task(marked, XCOM_KEY))
         .outerjoin(returned, of_task(returned, XCOM_RETURN_KEY))
     )
     if TaskStateStoreModel is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+
+import pytest
 
 from tests.versions import AIRFLOW
 
@@ -12,3 +15,12 @@ _ALL = sorted(path.name for path in Path(__file__).parent.glob("test_*.py"))
 collect_ignore = (
     [] if AIRFLOW >= (3, 3) and _CHECKOUT.is_dir() else [name for name in _ALL if name != "test_demo.py"]
 )
+
+
+@pytest.fixture(scope="session")
+def browser_programs() -> None:
+    """Skip what needs a browser where there is none."""
+    from demo.web_interface import PROGRAMS
+
+    if missing := [program for program in PROGRAMS if not shutil.which(program)]:
+        pytest.skip(f"{' and '.join(missing)} missing; Debian: apt-get install chromium chromium-driver")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from axe_core_python.selenium import Axe
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from demo.web_interface import EXPORTS_FRAME, PROGRAMS, ExportsPage, browser, run_dag, running_demo
+from demo.web_interface import EXPORTS_FRAME, ExportsPage, browser, run_dag, running_demo
 
 pytestmark = [pytest.mark.airflow_e2e, pytest.mark.browser]
 
@@ -36,10 +35,8 @@ class Page(ExportsPage):
 
 
 @pytest.fixture(scope="module")
-def exports_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def exports_page(browser_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """The page in a demo that has not run a DAG yet."""
-    if missing := [program for program in PROGRAMS if not shutil.which(program)]:
-        pytest.skip(f"{' and '.join(missing)} missing; Debian: apt-get install chromium chromium-driver")
     home = tmp_path_factory.mktemp("exports") / "demo"
     with running_demo(home) as url, browser() as driver:
         driver.set_window_size(1400, 1000)

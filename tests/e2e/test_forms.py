@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from airflow_provider_exports.core.registry import BUILT_IN
 from airflow_provider_exports.provider_info import connection_type
-from demo.web_interface import PROGRAMS, ConnectionsPage, Field, browser, running_demo
+from demo.web_interface import ConnectionsPage, Field, browser, call, running_demo
 
 pytestmark = [pytest.mark.airflow_e2e, pytest.mark.browser]
 
@@ -38,12 +37,6 @@ REFUSED = {
     "mews": "the credentials are not accepted",
     "onna": "the credentials are not accepted",
 }
-# Of a connection, over the API and with the session of the page.
-REQUEST = """
-const [path, method, body, done] = arguments;
-const options = {method, body, headers: {"Content-Type": "application/json"}};
-fetch(`/api/v2/connections/${path}`, options).then(answer => answer.json()).then(done);
-"""
 
 
 @dataclass
@@ -54,17 +47,13 @@ class Running:
     connections: dict[str, dict[str, Any]]
 
     def call(self, path: str, method: str = "GET", body: Any = None) -> dict[str, Any]:
-        """Call Airflow's API."""
-        content = None if body is None else json.dumps(body)
-        answer: dict[str, Any] = self.page.driver.execute_async_script(REQUEST, path, method, content)
-        return answer
+        """Call Airflow's API about a connection."""
+        return call(self.page.driver, f"connections/{path}", method, body)
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(browser_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The demo, started once."""
-    if missing := [program for program in PROGRAMS if not shutil.which(program)]:
-        pytest.skip(f"{' and '.join(missing)} missing; Debian: apt-get install chromium chromium-driver")
     home = tmp_path_factory.mktemp("forms") / "demo"
     with running_demo(home) as url, browser() as driver:
         page = ConnectionsPage(driver, url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from selenium.webdriver.common.by import By
 
 from airflow_provider_exports.core.registry import BUILT_IN
 from airflow_provider_exports.params import export_params
-from demo.web_interface import FIRST_SECTION, PROGRAMS, TriggerField, TriggerForm, browser, call, running_demo
+from demo.web_interface import FIRST_SECTION, TriggerField, TriggerForm, browser, call, running_demo
 
 pytestmark = [pytest.mark.airflow_e2e, pytest.mark.browser]
 
@@ -90,10 +89,8 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(browser_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The demo, started once."""
-    if missing := [program for program in PROGRAMS if not shutil.which(program)]:
-        pytest.skip(f"{' and '.join(missing)} missing; Debian: apt-get install chromium chromium-driver")
     folder = tmp_path_factory.mktemp("trigger")
     # Whoever wants to look at the pictures says where they go.
     pictures = Path(os.environ.get("SCREENSHOTS", folder / "pictures"))

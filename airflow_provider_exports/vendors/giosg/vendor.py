@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import quote, urljoin
 
@@ -281,9 +281,7 @@ class GiosgVendor(Vendor):
         return prepared
 
     def rules(self, payload: Payload, now: float) -> Iterable[Problem]:
-        start, end = times.instant(payload["starting_at"]), times.instant(payload["ending_at"])
-        # The range that was asked for, before `prepare` made it begin earlier.
-        start += timedelta(seconds=self.settings.overlap if payload["type"] == "logs" else 0.0)
+        start, end = self._asked_from(payload), times.instant(payload["ending_at"])
         if end <= start:
             hint = (
                 ". On Airflow 3 a plain cron schedule has intervals of no length: "
@@ -298,13 +296,14 @@ class GiosgVendor(Vendor):
             yield Problem("ending_at", "lies in the future")
 
     def content(self, payload: Payload) -> Content:
-        start, end = (
-            times.instant(payload[key]) if key in payload else None for key in ("starting_at", "ending_at")
-        )
-        if start is not None and payload["type"] == "logs":
-            # What was asked for, before `prepare` made it begin earlier.
-            start += timedelta(seconds=self.settings.overlap)
+        start = self._asked_from(payload) if "starting_at" in payload else None
+        end = times.instant(payload["ending_at"]) if "ending_at" in payload else None
         return Content((f"rooms/{payload['room_id']}/{payload['type']}",), start, end)
+
+    def _asked_from(self, payload: Payload) -> datetime:
+        """Return the start that was asked for, before :meth:`prepare` made it earlier."""
+        overlap = self.settings.overlap if payload["type"] == "logs" else 0.0
+        return times.instant(payload["starting_at"]) + timedelta(seconds=overlap)
 
     def settled_at(self, payload: Payload) -> float | None:
         if "ending_at" not in payload or self.settings.allow_future:
